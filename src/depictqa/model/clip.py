@@ -1,0 +1,160 @@
+"""The vision encoder: CLIP's ViT at any resolution, on transformers' `CLIPVisionModel`.
+
+Reads OpenAI's TorchScript archives (`ViT-L-14.pt`), plain state dicts with OpenAI's key names, and Hugging Face
+CLIP folders. Knows nothing of projectors or language.
+"""
+
+import math
+import re
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import CLIPVisionConfig, CLIPVisionModel
+
+from depictqa.errors import InputError
+from depictqa.model.weights import load_torch_file
+
+# OpenAI's names -> transformers' names. The fused query/key/value projection is split in `_from_openai`.
+_OPENAI_NAMES = (
+    (r"^class_embedding$", "embeddings.class_embedding"),
+    (r"^positional_embedding$", "embeddings.position_embedding.weight"),
+    (r"^conv1\.", "embeddings.patch_embedding."),
+    (r"^ln_pre\.", "pre_layrnorm."),
+    (r"^ln_post\.", "post_layernorm."),
+    (r"^transformer\.resblocks\.", "encoder.layers."),
+    (r"\.ln_1\.", ".layer_norm1."),
+    (r"\.ln_2\.", ".layer_norm2."),
+    (r"\.mlp\.c_fc\.", ".mlp.fc1."),
+    (r"\.mlp\.c_proj\.", ".mlp.fc2."),
+    (r"\.attn\.out_proj\.", ".self_attn.out_proj."),
+)
+
+
+class VisionEncoder(nn.Module):
+    """CLIP's ViT over pictures of any size.
+
+    Args:
+        config: transformers' description of the ViT.
+        feature_type: "local": the patch outputs of the last block, without the class token and the final norm;
+            "global": the class token, normalised and projected.
+    """
+
+    def __init__(self, config: CLIPVisionConfig, feature_type: str):
+        super().__init__()
+        self.feature_type = feature_type
+        self.vit = CLIPVisionModel(config)
+        self.proj = nn.Parameter(torch.empty(config.hidden_size, config.projection_dim))
+        self.patch_size = config.patch_size
+
+    @property
+    def feature_size(self) -> int:
+        return self.proj.shape[1] if self.feature_type == "global" else self.proj.shape[0]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.proj.dtype
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """Encode normalised pictures of one size.
+
+        Args:
+            pixel_values: [B, 3, H, W], H and W multiples of the patch size, in the encoder's dtype.
+
+        Returns:
+            local: [B, (H / patch) * (W / patch), C]; global: [B, 1, projection].
+        """
+        embeddings = self.vit.embeddings
+        patches = embeddings.patch_embedding(pixel_values)  # [B, C, H', W']
+        positions = self.position_table(*patches.shape[-2:]).to(patches.dtype)  # [1 + H'W', C]
+        patches = patches.flatten(2).transpose(1, 2)  # [B, H'W', C]
+        class_token = embeddings.class_embedding.expand(len(patches), 1, -1)
+        hidden = torch.cat([class_token, patches], dim=1) + positions  # [B, 1 + H'W', C]
+        hidden = self.vit.encoder(inputs_embeds=self.vit.pre_layrnorm(hidden)).last_hidden_state
+        if self.feature_type == "global":
+            return self.vit.post_layernorm(hidden[:, :1]) @ self.proj
+        return hidden[:, 1:]
+
+    def position_table(self, height: int, width: int) -> torch.Tensor:
+        """The position table for a grid of height x width patches: [1 + height * width, C].
+
+        Bicubic with aligned corners, as the published checkpoints were trained; the native grid is not touched.
+        """
+        table = self.vit.embeddings.position_embedding.weight
+        side = math.isqrt(len(table) - 1)
+        if (height, width) == (side, side):
+            return table
+        grid = table[1:].float().view(1, side, side, -1).permute(0, 3, 1, 2)  # [1, C, side, side]
+        grid = F.interpolate(grid, size=(height, width), mode="bicubic", align_corners=True)
+        return torch.cat([table[:1].float(), grid.flatten(2)[0].T])
+
+
+def load_vision_encoder(path: str | Path, feature_type: str) -> VisionEncoder:
+    """Load a frozen encoder in float32 from an archive, a state dict or a Hugging Face CLIP folder.
+
+    Raises:
+        InputError: the path is absent or holds no CLIP vision encoder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        config, weights = _from_folder(path)
+    else:
+        config, weights = _from_openai(load_torch_file(path), path)
+    with torch.device("meta"):
+        encoder = VisionEncoder(config, feature_type)
+    missing, unexpected = encoder.load_state_dict(weights, strict=False, assign=True)
+    if missing or unexpected:
+        raise InputError(f"{path}: not a CLIP vision encoder: missing {missing[:3]}, unexpected {unexpected[:3]}")
+    return encoder.eval().requires_grad_(False)
+
+
+def describe_openai_vit(width: int, layers: int, patch_size: int, image_size: int, output: int) -> CLIPVisionConfig:
+    """OpenAI's ViT of these sizes (heads of 64, MLP of 4 widths, quick GELU) as a transformers config."""
+    return CLIPVisionConfig(
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=width // 64,
+        patch_size=patch_size,
+        image_size=image_size,
+        projection_dim=output,
+        hidden_act="quick_gelu",
+        layer_norm_eps=1e-5,
+    )
+
+
+def _from_openai(state: dict[str, torch.Tensor], path: Path) -> tuple[CLIPVisionConfig, dict[str, torch.Tensor]]:
+    visual = {key.removeprefix("visual."): value.float() for key, value in state.items() if key.startswith("visual.")}
+    if not {"conv1.weight", "positional_embedding", "proj"} <= set(visual):
+        raise InputError(f"{path}: expected OpenAI's CLIP weights with keys 'visual.*', found {list(state)[:3]}")
+    width, _, patch_size, _ = visual["conv1.weight"].shape
+    config = describe_openai_vit(
+        width=width,
+        layers=1 + max(int(match[1]) for key in visual if (match := re.search(r"resblocks\.(\d+)\.", key))),
+        patch_size=patch_size,
+        image_size=patch_size * math.isqrt(len(visual["positional_embedding"]) - 1),
+        output=visual["proj"].shape[1],
+    )
+    weights = {"proj": visual.pop("proj")}
+    for key, value in visual.items():
+        for pattern, name in _OPENAI_NAMES:
+            key = re.sub(pattern, name, key)
+        fused = re.fullmatch(r"(.*)\.attn\.in_proj_(weight|bias)", key)
+        if fused is None:
+            weights[f"vit.{key}"] = value
+            continue
+        for name, part in zip("qkv", value.chunk(3), strict=True):
+            weights[f"vit.{fused[1]}.self_attn.{name}_proj.{fused[2]}"] = part.contiguous()
+    return config, weights
+
+
+def _from_folder(path: Path) -> tuple[CLIPVisionConfig, dict[str, torch.Tensor]]:
+    from transformers import CLIPVisionModelWithProjection
+
+    try:
+        model = CLIPVisionModelWithProjection.from_pretrained(path, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a CLIP model folder ({str(error).splitlines()[0]})") from None
+    weights = {f"vit.{key}": value for key, value in model.vision_model.state_dict().items()}
+    return model.config, weights | {"proj": model.visual_projection.weight.detach().T.contiguous()}

@@ -1,0 +1,138 @@
+"""Text to token ids and back, by the rule that released checkpoints were trained with.
+
+Vicuna's checkpoints need the ids of the *slow* Llama tokenizer of transformers 4: text is split at the special
+tokens and each part goes through sentencepiece alone. Today's Llama tokenizers give other ids, so folders with
+a `tokenizer.model` use `SentencePieceTokenizer`; every other tokenizer goes through transformers.
+
+Both give the same four members: `encode`, `decode`, `bos_token_id` (or None), `eos_token_id`.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import sentencepiece
+from google.protobuf.message import DecodeError
+from sentencepiece import sentencepiece_model_pb2
+
+from depictqa.errors import InputError
+
+_SPACE = "▁"
+
+
+class Tokenizer(Protocol):
+    bos_token_id: int | None
+    eos_token_id: int
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a piece of text; special tokens in it are recognised, none are added."""
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        """The text of token ids."""
+
+    def token_id(self, text: str) -> int | None:
+        """The id of the special token that is written `text`, or None if it is not one token."""
+
+
+class SentencePieceTokenizer:
+    """The slow Llama tokenizer: sentencepiece, split at `<s>`, `</s>` and `<unk>`.
+
+    Args:
+        model_path: a sentencepiece `tokenizer.model`.
+        legacy: the flag of tokenizer_config.json. True: every part between special tokens gets sentencepiece's
+            dummy space; False: only the beginning of the text does.
+    """
+
+    def __init__(self, model_path: str | Path, legacy: bool):
+        try:
+            proto = sentencepiece_model_pb2.ModelProto.FromString(Path(model_path).read_bytes())
+            self._model = sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())
+            proto.normalizer_spec.add_dummy_prefix = False
+            self._bare = sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())
+        except (OSError, RuntimeError, DecodeError) as error:
+            raise InputError(f"{model_path}: not a sentencepiece model ({error})") from None
+        self.legacy = legacy
+        self.bos_token_id, self.eos_token_id = self._model.bos_id(), self._model.eos_id()
+        ids = (self._model.unk_id(), self.bos_token_id, self.eos_token_id)
+        self._special_ids = {self._model.id_to_piece(i): i for i in ids}
+        self._special_pattern = re.compile("(" + "|".join(map(re.escape, self._special_ids)) + ")")
+
+    def encode(self, text: str) -> list[int]:
+        ids: list[int] = []
+        for index, part in enumerate(self._special_pattern.split(text)):
+            if part in self._special_ids:
+                ids.append(self._special_ids[part])
+            elif part:
+                gets_dummy_space = self.legacy or index == 0
+                ids += (self._model if gets_dummy_space else self._bare).encode(part)
+        return ids
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        special = set(self._special_ids.values())
+        if skip_special_tokens:
+            ids = [i for i in ids if i not in special]
+        pieces = [self._model.id_to_piece(i) for i in ids]
+        if pieces and pieces[0].startswith(_SPACE):
+            pieces[0] = pieces[0][1:]
+        model = self._model if self.legacy else self._bare  # whether decoding drops a part's first space
+        text, part = "", []
+        for index, piece in enumerate(pieces):
+            if piece not in self._special_ids:
+                part.append(piece)
+                continue
+            previous_is_special = index > 0 and pieces[index - 1] in self._special_ids
+            if self.legacy and index > 0 and not previous_is_special:
+                text += " "  # the dummy space that decoding a part drops
+            text += model.decode_pieces(part) + piece
+            part = []
+        return text + model.decode_pieces(part)
+
+    def token_id(self, text: str) -> int | None:
+        return self._special_ids.get(text)
+
+
+class TransformersTokenizer:
+    """Any tokenizer of transformers, behind the same members.
+
+    Args:
+        tokenizer: a loaded `PreTrainedTokenizerBase`.
+        adds_bos: whether this model family begins its sequences with `bos_token`.
+    """
+
+    def __init__(self, tokenizer, adds_bos: bool):
+        self._tokenizer = tokenizer
+        self.bos_token_id = tokenizer.bos_token_id if adds_bos else None
+        self.eos_token_id = tokenizer.eos_token_id
+
+    def encode(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=False)
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
+        return self._tokenizer.decode(ids, skip_special_tokens=skip_special_tokens, clean_up_tokenization_spaces=False)
+
+    def token_id(self, text: str) -> int | None:
+        ids = self.encode(text)
+        is_special = len(ids) == 1 and ids[0] in self._tokenizer.all_special_ids
+        return ids[0] if is_special else None
+
+
+def load_tokenizer(folder: str | Path) -> Tokenizer:
+    """Load the tokenizer of a Hugging Face model folder.
+
+    Raises:
+        InputError: the folder holds no tokenizer that can be read.
+    """
+    folder = Path(folder)
+    config_path = folder / "tokenizer_config.json"
+    config = json.loads(config_path.read_text(encoding="utf-8")) if config_path.exists() else {}
+    if (folder / "tokenizer.model").exists():
+        return SentencePieceTokenizer(folder / "tokenizer.model", legacy=config.get("legacy", True))
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: no tokenizer found ({str(error).splitlines()[0]})") from None
+    return TransformersTokenizer(tokenizer, adds_bos=bool(config.get("add_bos_token", False)))

@@ -1,0 +1,55 @@
+"""Files of tensors, from people one does not know: read without ever running code that they carry."""
+
+import pickle
+import zipfile
+from pathlib import Path
+
+import torch
+
+from depictqa.errors import InputError
+
+
+def load_torch_file(path: str | Path) -> dict[str, torch.Tensor]:
+    """Read the tensors of a `.safetensors` file, a `torch.save`d state dict, or a TorchScript archive.
+
+    Returns:
+        name -> tensor on the CPU, in the file's dtypes; entries that are no floating-point tensors are dropped.
+
+    Raises:
+        InputError: the file is absent, cut short, or holds anything but tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        state = _read(path)
+    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{path}: cannot be read as weights; expected tensors only ({reason})") from None
+    if not isinstance(state, dict):
+        raise InputError(f"{path}: expected a dictionary of tensors, found {type(state).__name__}")
+    strangers = [key for key, value in state.items() if not isinstance(value, torch.Tensor)]
+    if strangers:
+        raise InputError(f"{path}: expected tensors only, found others under {strangers[:3]}")
+    return {key: value for key, value in state.items() if value.is_floating_point()}
+
+
+def _read(path: Path) -> dict:
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(error) from None
+    if _is_torchscript(path):  # runs no code of the archive: only its state dict is taken, nothing is called
+        return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
