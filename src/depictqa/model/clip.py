@@ -6,6 +6,7 @@ CLIP folders. Knows nothing of projectors or language.
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -45,6 +46,7 @@ class VisionEncoder(nn.Module):
         super().__init__()
         self.feature_type = feature_type
         self.vit = CLIPVisionModel(config)
+        del self.vit.embeddings.position_ids  # `position_table` takes its place
         self.proj = nn.Parameter(torch.empty(config.hidden_size, config.projection_dim))
         self.patch_size = config.patch_size
 
@@ -56,25 +58,44 @@ class VisionEncoder(nn.Module):
     def dtype(self) -> torch.dtype:
         return self.proj.dtype
 
-    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """Encode normalised pictures of one size.
+    def forward(self, images: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Encode normalised pictures, whatever their sizes, in one pass.
 
         Args:
-            pixel_values: [B, 3, H, W], H and W multiples of the patch size, in the encoder's dtype.
+            images: B tensors [3, H, W], H and W multiples of the patch size, in the encoder's dtype.
 
         Returns:
-            local: [B, (H / patch) * (W / patch), C]; global: [B, 1, projection].
+            features: local [B, N, C] with N the largest number of patches; global [B, 1, projection].
+            padding_mask: [B, N], True behind the patches of smaller pictures; None where there is no padding.
         """
+        grids = [(image.shape[1] // self.patch_size, image.shape[2] // self.patch_size) for image in images]
+        counts = [height * width for height, width in grids]
         embeddings = self.vit.embeddings
-        patches = embeddings.patch_embedding(pixel_values)  # [B, C, H', W']
-        positions = self.position_table(*patches.shape[-2:]).to(patches.dtype)  # [1 + H'W', C]
-        patches = patches.flatten(2).transpose(1, 2)  # [B, H'W', C]
-        class_token = embeddings.class_embedding.expand(len(patches), 1, -1)
-        hidden = torch.cat([class_token, patches], dim=1) + positions  # [B, 1 + H'W', C]
-        hidden = self.vit.encoder(inputs_embeds=self.vit.pre_layrnorm(hidden)).last_hidden_state
+        weight = embeddings.patch_embedding.weight.flatten(1)  # [C, 3 * patch * patch]
+        patches = torch.cat([self._patchify(image) for image in images]) @ weight.T  # [sum N_i, C]
+        tables = [self.position_table(*grid).to(patches.dtype) for grid in grids]  # B x [1 + N_i, C]
+        class_token = embeddings.class_embedding[None]
+        sequences = [
+            torch.cat([class_token, patch]) + table for patch, table in zip(patches.split(counts), tables, strict=True)
+        ]
+        hidden = nn.utils.rnn.pad_sequence(sequences, batch_first=True)  # [B, 1 + N, C]
+        padding_mask = attention_mask = None
+        if min(counts) < max(counts):
+            steps = torch.arange(hidden.shape[1], device=hidden.device)
+            padding_mask = steps[None] > torch.tensor(counts, device=hidden.device)[:, None]  # [B, 1 + N]
+            attention_mask = hidden.new_zeros(padding_mask.shape).masked_fill(padding_mask, float("-inf"))
+            attention_mask = attention_mask[:, None, None].expand(-1, -1, len(steps), -1)  # [B, 1, 1 + N, 1 + N]
+        hidden = self.vit.pre_layrnorm(hidden)
+        hidden = self.vit.encoder(inputs_embeds=hidden, attention_mask=attention_mask).last_hidden_state
         if self.feature_type == "global":
-            return self.vit.post_layernorm(hidden[:, :1]) @ self.proj
-        return hidden[:, 1:]
+            return self.vit.post_layernorm(hidden[:, :1]) @ self.proj, None
+        return hidden[:, 1:], None if padding_mask is None else padding_mask[:, 1:]
+
+    def _patchify(self, image: torch.Tensor) -> torch.Tensor:
+        """[3, H, W] -> [N, 3 * patch * patch], row by row: what a convolution with that stride sees."""
+        size = self.patch_size
+        patches = image.unfold(1, size, size).unfold(2, size, size)  # [3, H', W', patch, patch]
+        return patches.permute(1, 2, 0, 3, 4).flatten(2).flatten(0, 1)
 
     def position_table(self, height: int, width: int) -> torch.Tensor:
         """The position table for a grid of height x width patches: [1 + height * width, C].

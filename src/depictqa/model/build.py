@@ -1,0 +1,90 @@
+"""From a config to a model: the one place that wires the parts."""
+
+import torch
+from easydict import EasyDict
+
+from depictqa.config import require_file
+from depictqa.errors import InputError
+from depictqa.model.abstractor import Abstractor
+from depictqa.model.clip import VisionEncoder, load_vision_encoder
+from depictqa.model.delta import load_delta
+from depictqa.model.depictqa import DepictQA
+from depictqa.model.llm import add_lora, as_folder, load_llm
+from depictqa.model.preprocess import ImagePreprocessor
+from depictqa.model.tokenizer import load_tokenizer
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` takes cuda, then mps, then cpu. Raises InputError for a device that torch does not see."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(device for device, there in available.items() if there)
+    if not available[name]:
+        raise InputError(f"device: torch sees no {name} here; expected one of {[d for d, t in available.items() if t]}")
+    return torch.device(name)
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """`auto` is bf16 on a GPU that has it, fp16 on an older one, fp32 elsewhere."""
+    if name != "auto":
+        return DTYPES[name]
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def build_preprocessor(config: EasyDict) -> ImagePreprocessor:
+    return ImagePreprocessor(**config.vision_preprocess)
+
+
+def build_model(config: EasyDict, device: torch.device, dtype: torch.dtype, delta: bool | None = None) -> DepictQA:
+    """Load the frozen parts, put the trainable ones on, and fill them from `model.delta_path`.
+
+    Args:
+        delta: True: a missing delta is an error; None: load it where `delta_path` names one that exists;
+            False: leave the trainable parts freshly initialised.
+
+    Raises:
+        InputError: a file is missing, broken, or does not fit the config.
+    """
+    paths = {key: require_file(config, f"model.{key}") for key in ("vision_encoder_path", "llm_path")}
+    delta_path = require_file(config, "model.delta_path") if delta else config.model.delta_path
+    vision_encoder = load_vision_encoder(paths["vision_encoder_path"], config.model.vision_feature_type)
+    if config.vision_preprocess.patch_size != vision_encoder.patch_size:
+        raise InputError(
+            f"{config.config_path}: vision_preprocess.patch_size is {config.vision_preprocess.patch_size}, "
+            f"but {paths['vision_encoder_path']} has patches of {vision_encoder.patch_size}"
+        )
+    model = assemble(
+        config,
+        vision_encoder.to(dtype),
+        load_llm(paths["llm_path"], dtype),
+        load_tokenizer(as_folder(paths["llm_path"])),
+    )
+    if delta or (delta is None and delta_path is not None):
+        load_delta(model, require_file(config, "model.delta_path"))
+    return model.to(device)
+
+
+def assemble(config: EasyDict, vision_encoder: VisionEncoder, llm, tokenizer) -> DepictQA:
+    """Put the trainable parts on loaded (or meta-device) frozen ones, in the LLM's dtype."""
+    if config.model.abstractor is not None and config.model.vision_feature_type == "global":
+        raise InputError(f"{config.config_path}: model.abstractor reads patch tokens; vision_feature_type is 'global'")
+    abstractor = None
+    if config.model.abstractor is not None:
+        options = {key: value for key, value in config.model.abstractor.items() if key != "add_pos_emd"}
+        abstractor = Abstractor(vision_encoder.feature_size, **options)
+    lora = config.model.lora
+    model = DepictQA(
+        vision_encoder=vision_encoder,
+        abstractor=abstractor,
+        llm=add_lora(llm, lora.lora_r, lora.lora_alpha, lora.lora_dropout, lora.lora_target_modules),
+        tokenizer=tokenizer,
+        conv_type=config.model.llm_conv_type,
+        unique_tag=config.model.unique_tag,
+        max_tokens=config.train.max_tokens,
+        mask_answer_ends=config.train.mask_answer_ends,
+    )
+    return model.to(llm.dtype)

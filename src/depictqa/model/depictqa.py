@@ -1,0 +1,168 @@
+"""DepictQA: frozen CLIP -> [abstractor] -> projector -> Llama with LoRA. The whole forward is on this page.
+
+Parts are passed in; `build_model` wires them from a config. Attribute names (`vision_proj`, `abstractor`, `llm`)
+are the file format of released deltas: see `model.delta`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from peft import PeftModel
+from torch import nn
+from torch.nn import functional as F
+
+from depictqa.model.abstractor import Abstractor
+from depictqa.model.clip import VisionEncoder
+from depictqa.model.fusion import IGNORE, Fused, collate
+from depictqa.model.preprocess import normalize
+from depictqa.model.tokenizer import Tokenizer
+from depictqa.prompts import FORMATS, Task, render, render_answer, render_question
+
+MOST_PADDING = 0.75  # pictures share a pass through the ViT if the smaller has this share of the larger's patches
+
+
+@dataclass
+class Conversation:
+    """A training sample: the task, its images (uint8 [3, H, W], in the order of the task's slots), the turns."""
+
+    task: Task
+    images: Sequence[torch.Tensor]
+    turns: Sequence[tuple[str, str]]  # (question, answer)
+
+
+@dataclass
+class TrainingOutput:
+    loss: torch.Tensor  # scalar: mean over samples of each sample's mean over its targets
+    sample_losses: torch.Tensor  # [B]
+    correct: torch.Tensor  # scalar: targets predicted right
+    targets: torch.Tensor  # scalar: number of targets
+
+
+class DepictQA(nn.Module):
+    """The model, ready to train (`forward`) or to be asked (`fuse_question`, then `model.generation`).
+
+    Args:
+        vision_encoder: frozen; its parameters are not part of a delta.
+        abstractor: None feeds every patch token to the LLM.
+        llm: Llama with LoRA.
+        conv_type: a key of `prompts.FORMATS`.
+        unique_tag: image tags name the image's role.
+        max_tokens: training conversations are cut from the right at this many tokens.
+        mask_answer_ends: training hides every end-of-sequence token of the conversation from attention.
+    """
+
+    def __init__(
+        self,
+        vision_encoder: VisionEncoder,
+        abstractor: Abstractor | None,
+        llm: PeftModel,
+        tokenizer: Tokenizer,
+        conv_type: str,
+        unique_tag: bool,
+        max_tokens: int = 512,
+        mask_answer_ends: bool = True,
+    ):
+        super().__init__()
+        self.vision_encoder = vision_encoder
+        self.abstractor = abstractor
+        self.vision_proj = nn.Linear(vision_encoder.feature_size, llm.config.hidden_size)
+        self.llm = llm
+        self.tokenizer = tokenizer
+        self.format = FORMATS[conv_type]
+        self.unique_tag = unique_tag
+        self.max_tokens = max_tokens
+        self.hidden_id = tokenizer.eos_token_id if mask_answer_ends else None
+
+    @property
+    def device(self) -> torch.device:
+        return self.vision_proj.weight.device
+
+    @property
+    def embed_tokens(self) -> nn.Embedding:
+        return self.llm.get_input_embeddings()
+
+    def train(self, mode: bool = True) -> "DepictQA":
+        super().train(mode)
+        self.vision_encoder.eval()  # frozen
+        return self
+
+    def embed_images(self, images: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Pictures, uint8 [3, H, W] of any sizes, to what stands between the text: a list of [N_i, D]."""
+        embeds: list[torch.Tensor] = [torch.empty(0)] * len(images)
+        for group in _similar_sizes(images):
+            pixels = [normalize(images[i].to(self.device), self.vision_encoder.dtype) for i in group]
+            with torch.no_grad():
+                features, padding_mask = self.vision_encoder(pixels)  # [B, N, C], [B, N]
+            if self.abstractor is not None:
+                features, padding_mask = self.abstractor(features, padding_mask), None  # [B, Q, C]
+            projected = self.vision_proj(features)  # [B, N, D]
+            for row, i in enumerate(group):
+                embeds[i] = projected[row] if padding_mask is None else projected[row][~padding_mask[row]]
+        return embeds
+
+    def fuse_question(self, task: Task, image_embeds: Sequence[torch.Tensor], question: str) -> Fused:
+        """The prompt of one question about embedded images, in the order of the task's slots."""
+        return self._fuse(task, image_embeds, question)
+
+    def fuse_conversation(self, conversation: Conversation, image_embeds: Sequence[torch.Tensor]) -> Fused:
+        """The prompt with its answers, labelled: exactly the answers' tokens (end included) are targets."""
+        (question, answer), *rest = conversation.turns
+        turns: list[tuple[str, bool]] = [(render_answer(answer, self.format), True)]
+        for question_, answer in rest:
+            turns += [(render_question(question_, self.format), False), (render_answer(answer, self.format), True)]
+        return self._fuse(conversation.task, image_embeds, question, turns)
+
+    def _fuse(self, task, image_embeds, question, turns: Sequence[tuple[str, bool]] = ()) -> Fused:
+        prompt = render(task, question, self.format, self.unique_tag)
+        fused = Fused()
+        if self.tokenizer.bos_token_id is not None:
+            fused.add_text([self.tokenizer.bos_token_id])
+        for piece, embeds in zip(prompt.prefix, image_embeds, strict=True):
+            fused.add_text(self.tokenizer.encode(piece))
+            fused.add_image(embeds)
+        room = self.max_tokens if turns else None
+        for text, is_target in ((prompt.pieces[-1], False), *turns):
+            ids = self.tokenizer.encode(text)[:room]
+            fused.add_text(ids, is_target, self.hidden_id if turns else None)
+            room = None if room is None else room - len(ids)
+        return fused
+
+    def forward(self, conversations: Sequence[Conversation]) -> TrainingOutput:
+        """Loss of a batch of conversations with any mix of tasks, numbers of images and sizes."""
+        images = [image for conversation in conversations for image in conversation.images]
+        embeds: Iterator[torch.Tensor] = iter(self.embed_images(images))
+        fused = [self.fuse_conversation(c, [next(embeds) for _ in c.images]) for c in conversations]
+        batch = collate(fused, self.embed_tokens, padding_side="right")
+        llama = self.llm.get_base_model()
+        hidden = llama.model(
+            inputs_embeds=batch.inputs_embeds, attention_mask=batch.attention_mask, position_ids=batch.position_ids
+        ).last_hidden_state  # [B, T, D]
+        labels = batch.labels[:, 1:]  # position t predicts token t + 1
+        is_target = labels != IGNORE
+        logits = llama.lm_head(hidden[:, :-1][is_target]).float()  # [targets of the batch, V]: nothing else is needed
+        targets = labels[is_target]
+        losses = F.cross_entropy(logits, targets, reduction="none")
+        row = is_target.nonzero()[:, 0]
+        counts = is_target.sum(1).clamp(min=1)  # [B]; a prompt cut before its answer has no target
+        sample_losses = losses.new_zeros(len(counts)).index_add(0, row, losses) / counts
+        return TrainingOutput(
+            loss=sample_losses.mean(),
+            sample_losses=sample_losses.detach(),
+            correct=(logits.argmax(-1) == targets).sum(),
+            targets=is_target.sum(),
+        )
+
+
+def _similar_sizes(images: Sequence[torch.Tensor]) -> list[list[int]]:
+    """Group indices of pictures so that little is lost on padding, largest first."""
+    groups: list[list[int]] = []
+    largest = 0
+    for i in sorted(range(len(images)), key=lambda i: -images[i][0].numel()):
+        size = images[i][0].numel()
+        if not groups or size < MOST_PADDING * largest:
+            groups.append([])
+            largest = size
+        groups[-1].append(i)
+    return groups
+

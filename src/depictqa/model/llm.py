@@ -1,0 +1,77 @@
+"""The language model: transformers' Llama from a Hugging Face folder or a GGUF file, with peft's LoRA on it."""
+
+import hashlib
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, LlamaForCausalLM
+
+from depictqa.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+
+def load_llm(path: str | Path, dtype: torch.dtype) -> LlamaForCausalLM:
+    """Load a frozen Llama. Weights are read safely: safetensors, or `.bin` shards with weights_only.
+
+    Raises:
+        InputError: the folder holds no Llama that can be read.
+    """
+    folder = as_folder(path)
+    try:
+        llm = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise InputError(f"{path}: no language model found ({str(error).strip().splitlines()[0]})") from None
+    if not isinstance(llm, LlamaForCausalLM):
+        raise InputError(f"{path}: expected a Llama, found {type(llm).__name__}")
+    return llm.eval().requires_grad_(False)
+
+
+def add_lora(llm: LlamaForCausalLM, rank: int, alpha: float, dropout: float, target_modules: list[str]) -> PeftModel:
+    """Put trainable LoRA beside the named projections (Hu et al., 2021)."""
+    config = LoraConfig(
+        task_type="CAUSAL_LM", r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(target_modules)
+    )
+    return get_peft_model(llm, config, autocast_adapter_dtype=False)
+
+
+def as_folder(path: str | Path) -> Path:
+    """A Hugging Face folder for `path`; a GGUF file is converted once and kept in the cache.
+
+    Parsing a GGUF file takes longer than loading the model it holds, so the result stays in `$DEPICTQA_CACHE`
+    (default ~/.cache/depictqa), under the name and the hash of the file's head, size and time. Half precision holds
+    what 4- and 8-bit weights say.
+    """
+    path = Path(path)
+    if path.suffix != ".gguf":
+        return path
+    stat = path.stat()
+    with open(path, "rb") as file:
+        head = file.read(1 << 16)
+    key = hashlib.sha256(head + f"{stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()[:16]
+    cache = Path(os.environ.get("DEPICTQA_CACHE", Path.home() / ".cache" / "depictqa"))
+    folder = cache / f"{path.stem}-{key}"
+    if not folder.exists():
+        logger.info("converting %s once, into %s", path.name, folder)
+        unfinished = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+        _convert_gguf(path, unfinished)
+        try:
+            unfinished.rename(folder)  # whole or not at all
+        except OSError:  # another process was faster
+            shutil.rmtree(unfinished)
+    return folder
+
+
+def _convert_gguf(path: Path, folder: Path) -> None:
+    try:
+        AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(
+            path.parent, gguf_file=path.name, dtype=torch.float16, quantization_config=GgufConfig(dequantize=True)
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise InputError(f"{path}: cannot be read as GGUF ({str(error).strip().splitlines()[0]})") from None
+    model.save_pretrained(folder)
