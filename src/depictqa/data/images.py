@@ -1,0 +1,48 @@
+"""Picture files to RGB pictures: every valid kind comes out right, a broken one is an error that names it."""
+
+import struct
+import warnings
+import zlib
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from depictqa.errors import InputError
+
+FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")  # decoders that need no helper program
+MAX_PIXELS = 100_000_000
+
+
+def open_image(source: str | Path | bytes, name: str | None = None) -> Image.Image:
+    """Decode a picture: the first frame, upright (EXIF), 8 bits, RGB; an alpha channel is dropped.
+
+    Args:
+        source: a path, or the bytes of a file.
+        name: what to call the picture in errors; the path by default.
+
+    Raises:
+        InputError: the file is absent, empty, cut short, no picture, or has over MAX_PIXELS.
+    """
+    name = name or ("image" if isinstance(source, bytes) else str(source))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit is below
+            with Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise InputError(f"{name}: {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read")
+                image.load()
+                return _to_rgb(ImageOps.exif_transpose(image))
+    except FileNotFoundError:
+        raise InputError(f"{name}: no such image") from None
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{name}: not a readable image ({reason})") from None
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits in 0..65535; convert() would clip at 255
+        values = np.asarray(image).astype(np.int64)
+        image = Image.fromarray((values.clip(0, 65535) // 257).astype(np.uint8))
+    return image.convert("RGB")
