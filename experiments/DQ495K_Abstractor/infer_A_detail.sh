@@ -1,0 +1,2 @@
+#!/bin/sh
+cd "$(dirname "$0")" && exec sh ../_base_/infer_A_detail.sh "$@"

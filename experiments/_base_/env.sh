@@ -1,0 +1,30 @@
+# Sourced first by every script here, from the experiment's folder. Sets
+#   PYTHON  the Python that runs: as given, else the repository's .venv, else `python`
+#   GPUS    the script's first argument where it is a GPU id or a list of them (it is then taken away)
+# Without an id, CUDA_VISIBLE_DEVICES stays as it is: an empty one would hide every GPU.
+
+if [ ! -f config.yaml ]; then
+    echo "error: no config.yaml in $(pwd); run this in an experiment's folder" >&2
+    exit 2
+fi
+
+if [ -z "${PYTHON:-}" ]; then
+    PYTHON=python
+    if [ -x ../../.venv/bin/python ]; then PYTHON=../../.venv/bin/python; fi
+fi
+
+PYTHONPATH=$(cd ../../src && pwd)${PYTHONPATH:+:$PYTHONPATH}  # runs from a clone, installed or not
+export PYTHONPATH
+
+GPUS=
+case "${1-none}" in
+    '') shift ;;
+    GPU-* | MIG-*) GPUS=$1 ;;
+    *[!0-9,]*) ;;
+    *) GPUS=$1 ;;
+esac
+if [ -n "$GPUS" ]; then
+    shift
+    CUDA_VISIBLE_DEVICES=$GPUS
+    export CUDA_VISIBLE_DEVICES
+fi

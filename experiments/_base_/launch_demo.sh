@@ -1,0 +1,40 @@
+#!/bin/sh
+# The whole demo in one terminal: controller, worker and page. Ctrl-C ends all three; so does the end of any.
+#   sh launch_demo.sh [GPU]
+. ../_base_/env.sh
+
+running=  # name:pid of each part
+
+start() {  # NAME [arguments]
+    part=$1
+    shift
+    "$PYTHON" -m "depictqa.serve.$part" "$@" &
+    running="$running $part:$!"
+}
+
+signal() { for part in $running; do kill "-$1" "${part#*:}" 2>/dev/null; done; }
+
+stop() {
+    trap 'signal KILL' INT TERM HUP  # asked twice: now
+    signal TERM  # each part finishes the answers it is giving
+    wait
+}
+
+trap 'stop; exit 130' INT
+trap 'stop; exit 143' TERM HUP
+
+start controller --cfg serve.yaml
+start worker --cfg config.yaml --serve_cfg serve.yaml
+start web --cfg serve.yaml
+
+while :; do
+    for part in $running; do
+        if ! kill -0 "${part#*:}" 2>/dev/null; then
+            echo "error: the ${part%:*} has ended (its own words are above); stopping the demo" >&2
+            stop
+            exit 1
+        fi
+    done
+    sleep 1 &
+    wait $!  # a plain sleep would hold a signal back
+done
