@@ -252,3 +252,14 @@ def resolve_path(value: str, folder: Path) -> str:
         spec = importlib.util.find_spec(name)
         return str(Path(spec.origin).parent / rest) if spec and spec.origin else value
     return str((folder / Path(value).expanduser()).resolve())
+
+
+def parse_overrides(assignments: list[str]) -> dict[str, str]:
+    """`["train.epochs=2", ...]` -> {"train.epochs": "2"}. Raises InputError for one without `=`."""
+    overrides = {}
+    for assignment in assignments:
+        key, separator, value = assignment.partition("=")
+        if not separator or not key:
+            raise InputError(f"--set: expected KEY=VALUE, found '{assignment}'")
+        overrides[key] = value
+    return overrides

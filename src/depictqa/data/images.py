@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from depictqa.errors import InputError
 
-FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TIFF", "WEBP")  # decoders that need no helper program
+FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")  # decoders that need no helper program
 MAX_PIXELS = 100_000_000
 
 

@@ -4,7 +4,7 @@ Vicuna's checkpoints need the ids of the *slow* Llama tokenizer of transformers 
 tokens and each part goes through sentencepiece alone. Today's Llama tokenizers give other ids, so folders with
 a `tokenizer.model` use `SentencePieceTokenizer`; every other tokenizer goes through transformers.
 
-Both give the same four members: `encode`, `decode`, `bos_token_id` (or None), `eos_token_id`.
+Both have the members of `Tokenizer`.
 """
 
 import json
@@ -31,6 +31,9 @@ class Tokenizer(Protocol):
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """The text of token ids."""
+
+    def token_texts(self, ids: Sequence[int]) -> list[str]:
+        """What each token adds to the text, its leading space included; special tokens as they are written."""
 
     def token_id(self, text: str) -> int | None:
         """The id of the special token that is written `text`, or None if it is not one token."""
@@ -89,6 +92,14 @@ class SentencePieceTokenizer:
             part = []
         return text + model.decode_pieces(part)
 
+    def token_texts(self, ids: Sequence[int]) -> list[str]:
+        texts = []
+        for i in ids:
+            piece = self._model.id_to_piece(i)
+            is_byte = self._model.is_byte(i)  # "<0x0A>"
+            texts.append(bytes([int(piece[3:5], 16)]).decode(errors="replace") if is_byte else piece.replace(_SPACE, " "))
+        return texts
+
     def token_id(self, text: str) -> int | None:
         return self._special_ids.get(text)
 
@@ -111,6 +122,9 @@ class TransformersTokenizer:
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         return self._tokenizer.decode(ids, skip_special_tokens=skip_special_tokens, clean_up_tokenization_spaces=False)
+
+    def token_texts(self, ids: Sequence[int]) -> list[str]:
+        return [self.decode([i], skip_special_tokens=False) for i in ids]
 
     def token_id(self, text: str) -> int | None:
         ids = self.encode(text)

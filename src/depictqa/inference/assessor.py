@@ -1,0 +1,133 @@
+"""Questions about pictures in, assessments out: text, tokens, probabilities, confidence.
+
+Works on batches of any mix of tasks, picture sizes and question lengths. Knows nothing of files.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from depictqa.model.confidence import SentenceModel, asks_for_a_word, brief_confidence, detail_confidence, is_brief
+from depictqa.model.depictqa import DepictQA
+from depictqa.model.fusion import Fused
+from depictqa.model.generation import Answer, Sampling, generate
+from depictqa.prompts import SINGLE_WORD_REQUEST, Task
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question; `images` are uint8 [3, H, W] in the order of the task's slots, as the preprocessor makes them."""
+
+    task: Task
+    images: tuple[torch.Tensor, ...]
+    query: str
+
+
+@dataclass
+class Assessment:
+    answer: Answer
+    confidence: float | None = None
+
+
+class FeatureCache:
+    """Image embeddings by content, the least recently used leave first.
+
+    Args:
+        max_tokens: image tokens kept, over all images.
+    """
+
+    def __init__(self, max_tokens: int = 200_000):
+        self.max_tokens = max_tokens
+        self._tokens = 0
+        self._embeds: OrderedDict[bytes, torch.Tensor] = OrderedDict()
+
+    @staticmethod
+    def key(image: torch.Tensor) -> bytes:
+        """Bytes and shape: equal bytes of another shape are another picture."""
+        return hashlib.sha256(repr(tuple(image.shape)).encode() + image.numpy().tobytes()).digest()
+
+    def get(self, key: bytes) -> torch.Tensor | None:
+        if key in self._embeds:
+            self._embeds.move_to_end(key)
+        return self._embeds.get(key)
+
+    def put(self, key: bytes, embeds: torch.Tensor) -> None:
+        if key not in self._embeds:
+            self._tokens += len(embeds)
+        self._embeds[key] = embeds
+        while self._tokens > self.max_tokens:
+            _, oldest = self._embeds.popitem(last=False)
+            self._tokens -= len(oldest)
+
+
+class Assessor:
+    """Asks a model.
+
+    Args:
+        sentence_model: weighs the tokens of long answers; None: their confidence is None.
+    """
+
+    def __init__(self, model: DepictQA, sentence_model: SentenceModel | None = None):
+        self.model = model.eval()
+        self.sentence_model = sentence_model
+        self.cache = FeatureCache()
+
+    @torch.inference_mode()
+    def embed(self, questions: Sequence[Question]) -> list[list[torch.Tensor]]:
+        """Image embeddings of each question; every distinct picture goes through the encoder once."""
+        keys = [[self.cache.key(image) for image in question.images] for question in questions]
+        wanted = {
+            key: image
+            for question, row in zip(questions, keys, strict=True)
+            for key, image in zip(row, question.images, strict=True)
+        }
+        found = {key: self.cache.get(key) for key in wanted}
+        new = [key for key, embeds in found.items() if embeds is None]
+        if new:
+            found |= zip(new, self.model.embed_images([wanted[key] for key in new]), strict=True)
+        for key in new:
+            self.cache.put(key, found[key])
+        return [[found[key] for key in row] for row in keys]
+
+    def fuse(self, questions: Sequence[Question], embeds: Sequence[Sequence[torch.Tensor]]) -> list[Fused]:
+        return [
+            self.model.fuse_question(question.task, row, question.query)
+            for question, row in zip(questions, embeds, strict=True)
+        ]
+
+    def assess(self, questions: Sequence[Question], sampling: Sampling, confidence: bool = False) -> list[Assessment]:
+        """Answer a batch of questions.
+
+        Args:
+            confidence: compute confidences; brief answers to questions that did not ask for a word are asked again.
+        """
+        embeds = self.embed(questions)
+        assessments = [Assessment(a) for a in generate(self.model, self.fuse(questions, embeds), sampling)]
+        if confidence:
+            answers = [assessment.answer for assessment in assessments]
+            for assessment, value in zip(assessments, self._confidences(questions, embeds, answers, sampling), strict=True):
+                assessment.confidence = value
+        return assessments
+
+    def _confidences(self, questions, embeds, answers: list[Answer], sampling: Sampling) -> list[float | None]:
+        values: list[float | None] = [None] * len(questions)
+        again = []
+        for i, (question, answer) in enumerate(zip(questions, answers, strict=True)):
+            if not is_brief(self.model.tokenizer.decode(answer.output_id)):
+                if self.sentence_model is not None:
+                    values[i] = detail_confidence(answer, self.model.tokenizer, self.sentence_model)
+            elif asks_for_a_word(question.query):
+                tokens = self.model.tokenizer.token_texts(answer.output_id)
+                values[i] = brief_confidence(question.task, tokens, answer.prob, self.model.format.sep2)
+            else:
+                again.append(i)
+        if again:
+            asked = [replace(questions[i], query=questions[i].query + SINGLE_WORD_REQUEST) for i in again]
+            embeds = [embeds[i] for i in again]
+            answers = generate(self.model, self.fuse(asked, embeds), sampling)
+            for i, value in zip(again, self._confidences(asked, embeds, answers, sampling), strict=True):
+                values[i] = value
+        return values

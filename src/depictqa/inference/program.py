@@ -1,0 +1,119 @@
+"""What `infer.py` does: config and metas are checked whole, then the model is loaded once for all of them."""
+
+import functools
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from easydict import EasyDict
+
+from depictqa.config import load_config, parse_overrides, require_file
+from depictqa.data.meta import read_questions
+from depictqa.errors import InputError
+from depictqa.inference.assessor import Assessor
+from depictqa.inference.runner import Job, Options, fingerprint, run
+from depictqa.model.build import build_model, build_preprocessor, pick_device, pick_dtype
+from depictqa.model.generation import Sampling
+from depictqa.prompts import get_task
+
+
+def infer(
+    config_path: str,
+    overrides: Sequence[str],
+    meta_paths: Sequence[str] | None = None,
+    dataset_names: Sequence[str] | None = None,
+    task_names: Sequence[str] | None = None,
+    batch_size: int | None = None,
+) -> list[Path]:
+    """Answer meta files; what is None comes from `data.infer` of the config.
+
+    Returns:
+        the answer files, one per meta file.
+    """
+    config = load_config(config_path, parse_overrides(overrides))
+    given = config.data.infer
+    metas = _listed(meta_paths, given.meta_path, "meta_path")
+    names = _matched(_listed(dataset_names, given.dataset_name, "dataset_name"), len(metas), "dataset_name")
+    tasks = _listed(task_names, given.task_name, "task_name")
+    tasks = _matched(tasks * len(metas) if len(tasks) == 1 else tasks, len(metas), "task_name")
+    batch_size = batch_size or given.batch_size
+    if batch_size < 1:
+        raise InputError(f"--batch_size: expected at least 1, found {batch_size}")
+    root_dir = Path(config.data.root_dir)
+    jobs = []
+    for meta, name, task_name in zip(metas, names, tasks, strict=True):
+        task, path = get_task(task_name, inference=True), _find(meta, root_dir)
+        items = read_questions(path, task, root_dir)
+        jobs.append(Job(task, name, items, _fingerprint(config, path, batch_size)))
+    options = Options(
+        answer_dir=Path(config.infer.answer_dir),
+        batch_size=batch_size,
+        sampling=build_sampling(config),
+        output_prob_id=config.infer.output_prob_id,
+        output_confidence=config.infer.output_confidence,
+        max_broken=config.infer.max_broken,
+        num_workers=config.data.num_workers,
+    )
+    preprocess, get_assessor = build_preprocessor(config), lazy_assessor(config)
+    return [run(job, get_assessor, preprocess, options) for job in jobs]
+
+
+def build_sampling(config: EasyDict) -> Sampling:
+    return Sampling(config.infer.temperature, config.infer.top_p, config.infer.max_new_tokens)
+
+
+def lazy_assessor(config: EasyDict) -> Callable[[], Assessor]:
+    """A function that loads the model on its first call. The files it needs are checked right away."""
+    for key in ("model.vision_encoder_path", "model.llm_path", "model.delta_path"):
+        require_file(config, key)
+    device = pick_device(config.device)
+    needs_sentences = config.infer.output_confidence and config.infer.sentence_model is not None
+    sentence_path = require_file(config, "infer.sentence_model") if needs_sentences else None
+
+    @functools.cache
+    def load() -> Assessor:
+        model = build_model(config, device, pick_dtype(config.dtype, device), delta=True)
+        model.llm.merge_adapter()
+        sentence_model = None
+        if sentence_path is not None:
+            from sentence_transformers import SentenceTransformer
+
+            sentence_model = SentenceTransformer(str(sentence_path), device=str(device))
+        return Assessor(model, sentence_model)
+
+    return load
+
+
+def _listed(from_command_line, from_config, flag: str) -> list[str]:
+    values = from_command_line if from_command_line else [from_config] if from_config else []
+    if not values:
+        raise InputError(f"--{flag} is missing; give it on the command line or as data.infer.{flag} in the config")
+    return list(values)
+
+
+def _matched(values: list[str], count: int, flag: str) -> list[str]:
+    if len(values) != count:
+        raise InputError(f"--{flag}: expected {count} values, one per --meta_path, found {len(values)}")
+    return values
+
+
+def _find(meta: str, root_dir: Path) -> Path:
+    """A meta file, relative to data.root_dir or to the working directory."""
+    for path in (root_dir / meta, Path(meta)):
+        if path.is_file():
+            return path
+    raise InputError(f"--meta_path: {root_dir / meta} does not exist (paths are relative to data.root_dir)")
+
+
+def _fingerprint(config: EasyDict, meta: Path, batch_size: int) -> str:
+    """Of all that answers depend on: meta, weights (by name, size and time), and settings."""
+    weights = [config.model[key] for key in ("vision_encoder_path", "llm_path", "delta_path")]
+    stats = [os.stat(path) if Path(path or "").exists() else None for path in weights]
+    settings = {key: config[key] for key in ("model", "infer", "vision_preprocess", "device", "dtype")}
+    return fingerprint(
+        meta.read_text(encoding="utf-8"),
+        json.dumps(settings, sort_keys=True),
+        str([(stat.st_size, stat.st_mtime_ns) for stat in stats if stat]),
+        str(batch_size),
+    )

@@ -1,0 +1,199 @@
+"""Meta files in, answer files out: the loop of `infer.py`, which survives being killed.
+
+`{task}_{dataset}.jsonl` grows by whole batches; the `.json` list is written when all is answered. A killed run is
+continued where its last whole batch ended, so the files are the same bytes as those of one clean run.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from depictqa.answers import read_items, write_json
+from depictqa.data.images import open_image
+from depictqa.data.meta import Item
+from depictqa.errors import InputError
+from depictqa.inference.assessor import Assessor, Question
+from depictqa.model.generation import Sampling
+from depictqa.model.preprocess import ImagePreprocessor
+from depictqa.prompts import Task
+
+
+@dataclass(frozen=True)
+class Job:
+    """One meta file to answer. `fingerprint` changes with whatever could change the answers."""
+
+    task: Task
+    dataset_name: str
+    items: Sequence[Item]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a job is run; see the same names in `config.CONFIG_FIELDS`."""
+
+    answer_dir: Path
+    batch_size: int
+    sampling: Sampling
+    output_prob_id: bool
+    output_confidence: bool
+    max_broken: float
+    num_workers: int
+
+
+def fingerprint(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+class _ItemImages(Dataset):
+    """The pictures of each item, prepared in loader workers; the error's text where one is broken."""
+
+    def __init__(self, items: Sequence[Item], preprocess: ImagePreprocessor):
+        self.items, self.preprocess = items, preprocess
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int):
+        try:
+            return tuple(self.preprocess(open_image(path)) for path in self.items[index].image_paths)
+        except InputError as error:
+            return str(error)
+
+
+class AnswerFile:
+    """The two files of a job's answers.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, name: str, job_fingerprint: str):
+        self.json_path, self.jsonl_path = folder / f"{name}.json", folder / f"{name}.jsonl"
+        self._run_path = folder / f".{name}.run"
+        self._fingerprint = job_fingerprint
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.jsonl_path.touch()
+        except OSError as error:
+            raise InputError(f"{folder}: answers cannot be written ({error.strerror})") from None
+
+    def resume(self, ids: Sequence, batch_size: int) -> list[dict]:
+        """Keep the whole, unbroken batches of an interrupted run of the same job; start anew otherwise."""
+        done: list[dict] = []
+        same_job = self._run_path.exists() and self._run_path.read_text() == self._fingerprint
+        if same_job and not self.json_path.exists():
+            rows = _whole_lines(self.jsonl_path)
+            for row, item_id in zip(rows, ids, strict=False):
+                if row.get("id") != item_id or "error" in row:
+                    break
+                done.append(row)
+            if len(done) < len(ids):
+                done = done[: len(done) // batch_size * batch_size]
+        self.json_path.unlink(missing_ok=True)
+        self._run_path.write_text(self._fingerprint)
+        temporary = self.jsonl_path.with_suffix(".jsonl.tmp")
+        temporary.write_text("".join(map(_line, done)), encoding="utf-8")
+        os.replace(temporary, self.jsonl_path)
+        return done
+
+    def append(self, rows: Sequence[dict]) -> None:
+        with open(self.jsonl_path, "a", encoding="utf-8") as file:
+            file.write("".join(map(_line, rows)))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def finish(self) -> None:
+        write_json(self.json_path, read_items(self.jsonl_path))
+
+
+def _line(row: dict) -> str:
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def _whole_lines(path: Path) -> list[dict]:
+    """The rows of a jsonl file up to the first line that is torn."""
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+        try:
+            row = json.loads(line) if line.endswith("\n") else None
+        except json.JSONDecodeError:
+            row = None
+        if not isinstance(row, dict):
+            break
+        rows.append(row)
+    return rows
+
+
+def run(job: Job, get_assessor: Callable[[], Assessor], preprocess: ImagePreprocessor, options: Options) -> Path:
+    """Answer a job.
+
+    Args:
+        get_assessor: called when the first picture is asked about, so that a finished job loads no model.
+
+    Returns:
+        the path of the `.json` list.
+
+    Raises:
+        InputError: the answer folder cannot be written, or images are broken: at once where they are more than
+            `max_broken` of all items, else at the end. Broken items have rows with an `error`; nothing is lost.
+    """
+    name = f"{job.task.name}_{job.dataset_name}"
+    answers = AnswerFile(options.answer_dir, name, job.fingerprint)
+    done = answers.resume([item.id for item in job.items], options.batch_size)
+    remaining = job.items[len(done) :]
+    broken: list[str] = []
+    with tqdm(total=len(job.items), initial=len(done), desc=name, unit="question") as progress:
+        for batch, loaded in _batches(remaining, preprocess, options):
+            rows = _answer_batch(batch, loaded, job.task, get_assessor, options)
+            answers.append(rows)
+            broken += [row["error"] for row in rows if "error" in row]
+            if len(broken) > options.max_broken * len(job.items):
+                raise InputError(_describe(broken, len(job.items), answers.jsonl_path, "stopped"))
+            progress.update(len(rows))
+    answers.finish()
+    if broken:
+        raise InputError(_describe(broken, len(job.items), answers.json_path, "finished, the rest is answered"))
+    return answers.json_path
+
+
+def _describe(broken: list[str], total: int, path: Path, what: str) -> str:
+    return f"{len(broken)} of {total} items have broken images ({what}; see 'error' in {path}): {'; '.join(broken[:3])}"
+
+
+def _batches(items, preprocess, options: Options) -> Iterator[tuple[Sequence[Item], list]]:
+    workers = min(options.num_workers, max(0, len(items) // 16))  # starting processes costs more than a few pictures
+    loader = DataLoader(
+        _ItemImages(items, preprocess), batch_size=options.batch_size, num_workers=workers, collate_fn=list
+    )
+    start = 0
+    for loaded in loader:
+        yield items[start : start + len(loaded)], loaded
+        start += len(loaded)
+
+
+def _answer_batch(batch: Sequence[Item], loaded: list, task: Task, get_assessor, options: Options) -> list[dict]:
+    questions = [
+        Question(task, images, item.query) for item, images in zip(batch, loaded, strict=True) if isinstance(images, tuple)
+    ]
+    assessments = iter(
+        get_assessor().assess(questions, options.sampling, options.output_confidence) if questions else ()
+    )
+    rows = []
+    for item, images in zip(batch, loaded, strict=True):
+        row = {"id": item.id, "text": None, "output_id": None, "prob": None, "confidence": None}
+        if isinstance(images, str):
+            row["error"] = images
+        else:
+            assessment = next(assessments)
+            row |= {"text": assessment.answer.text, "confidence": assessment.confidence}
+            if options.output_prob_id:
+                row |= {"output_id": assessment.answer.output_id, "prob": assessment.answer.prob}
+        rows.append(row)
+    return rows
