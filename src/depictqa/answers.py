@@ -18,22 +18,34 @@ def read_items(path: str | Path) -> list[dict]:
         InputError: the file is absent, is not json, or is not a list of objects.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
     if path.suffix == ".jsonl":
-        items = [_parse(line, f"{path}:{number}") for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        lines = _read(path).split("\n")  # not splitlines(): json may hold other line separators unescaped
+        items = [_parse(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
     else:
-        items = _parse(text, str(path))
+        items = read_json(path)
     if not isinstance(items, list):
         raise InputError(f"{path}: expected a json list of items, found {type(items).__name__}")
     for number, item in enumerate(items):
         if not isinstance(item, dict):
             raise InputError(f"{path}: item {number}: expected an object, found {type(item).__name__}")
     return items
+
+
+def read_json(path: str | Path):
+    """Read one json value. Raises InputError: the file is absent, is not named .json, or is not json."""
+    path = Path(path)
+    if path.suffix != ".json":
+        raise InputError(f"{path}: expected a file named .json (a list of items may also be .jsonl)")
+    return _parse(_read(path), str(path))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
 
 
 def _parse(text: str, where: str):

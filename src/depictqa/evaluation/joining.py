@@ -1,0 +1,90 @@
+"""Predictions and true answers, joined by id in one pass; what does not fit is counted, not dropped in silence."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from depictqa.errors import InputError
+
+SHOWN = 5  # ids that a message lists
+
+
+def some(values: Iterable) -> str:
+    """The first five values, for a message."""
+    values = list(values)
+    return ", ".join(map(str, values[:SHOWN])) + (", ..." if len(values) > SHOWN else "")
+
+
+@dataclass(frozen=True)
+class Problems:
+    """Ids that do not pair up. All but `unknown` make a figure unfit to report."""
+
+    missing: tuple = ()  # true answers without a prediction (or whose prediction has no text)
+    repeated_predictions: tuple = ()
+    repeated_answers: tuple = ()
+    unknown: tuple = ()  # predictions that no true answer asks for: ignored
+
+    def faults(self, allow_missing: bool) -> list[str]:
+        """One phrase for each kind of fault, with the number and the first five ids."""
+        found = [
+            (self.repeated_predictions, "ids occur more than once in the predictions"),
+            (self.repeated_answers, "ids occur more than once in the answers"),
+            (() if allow_missing else self.missing, "answers have no prediction (--allow_missing counts them as wrong)"),
+        ]
+        return [f"{len(ids)} {what}: {some(ids)}" for ids, what in found if ids]
+
+    def notes(self) -> list[str]:
+        return [f"{len(self.unknown)} predictions have no answer, ignored: {some(self.unknown)}"] if self.unknown else []
+
+
+def join(predictions: list[dict], answers: list[dict]) -> tuple[list[tuple[dict, dict]], list[dict], Problems]:
+    """Pair each prediction with the first answer of its id, in the order of the predictions.
+
+    Arguments:
+        predictions: items with `id` and `text`; one whose text is null (a picture that could not be read) counts as missing.
+        answers: items with `id`.
+
+    Returns:
+        the pairs (prediction, answer); the answers without a prediction; what did not fit.
+
+    Raises:
+        InputError: an item has no id.
+    """
+    wanted: dict = {}
+    for item in answers:
+        wanted.setdefault(_id(item, "answers"), item)
+    pairs, unknown, met = [], [], set()
+    for item in predictions:
+        key = _id(item, "predictions")
+        if key not in wanted:
+            unknown.append(key)
+        elif item.get("text", "") is not None:
+            pairs.append((item, wanted[key]))
+            met.add(key)
+    missing = [item for key, item in wanted.items() if key not in met]
+    problems = Problems(
+        missing=tuple(item["id"] for item in missing),
+        repeated_predictions=_repeated(predictions),
+        repeated_answers=_repeated(answers),
+        unknown=tuple(unknown),
+    )
+    return pairs, missing, problems
+
+
+def _id(item: dict, where: str):
+    key = item.get("id")
+    if not isinstance(key, str | int):
+        raise InputError(f"{where}: the field 'id' of an item must be a string or an integer, found {key!r}")
+    return key
+
+
+def _repeated(items: list[dict]) -> tuple:
+    return tuple(key for key, count in Counter(item["id"] for item in items).items() if count > 1)
+
+
+def text_field(item: dict, field: str) -> str:
+    """The item's text without surrounding white space. Raises InputError where it is no text."""
+    value = item.get(field)
+    if not isinstance(value, str):
+        raise InputError(f"item {item['id']}: the field '{field}' must be text, found {value!r}")
+    return value.strip()
