@@ -37,9 +37,10 @@ def infer(
     names = _matched(_listed(dataset_names, given.dataset_name, "dataset_name"), len(metas), "dataset_name")
     tasks = _listed(task_names, given.task_name, "task_name")
     tasks = _matched(tasks * len(metas) if len(tasks) == 1 else tasks, len(metas), "task_name")
-    batch_size = batch_size or given.batch_size
+    batch_size = next(value for value in (batch_size, given.batch_size, 1) if value is not None)
     if batch_size < 1:
         raise InputError(f"--batch_size: expected at least 1, found {batch_size}")
+    preprocess, get_assessor = build_preprocessor(config), lazy_assessor(config)  # absent weights are said first
     root_dir = Path(config.data.root_dir)
     jobs = []
     for meta, name, task_name in zip(metas, names, tasks, strict=True):
@@ -55,7 +56,6 @@ def infer(
         max_broken=config.infer.max_broken,
         num_workers=config.data.num_workers,
     )
-    preprocess, get_assessor = build_preprocessor(config), lazy_assessor(config)
     return [run(job, get_assessor, preprocess, options) for job in jobs]
 
 
