@@ -1,0 +1,92 @@
+"""Configs: defaults, base merge, overrides, paths, and every mistake named at once."""
+
+from pathlib import Path
+
+import pytest
+
+from depictqa.config import load_config, load_serve_config, parse_overrides, require_file
+from depictqa.errors import InputError
+
+
+def write(folder: Path, text: str, name: str = "config.yaml") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(text)
+    return folder / name
+
+
+MODEL = "model: {vision_encoder_path: a.pt, llm_path: llm}\n"
+
+
+def test_defaults_are_the_published_values(tmp_path):
+    config = load_config(write(tmp_path, MODEL))
+    assert (config.seed, config.model.lora.lora_r, config.train.max_tokens) == (131, 16, 512)
+    assert config.model.abstractor is None
+
+
+def test_base_dictionaries_merge_and_lists_replace(tmp_path):
+    write(tmp_path / "base", MODEL + "data: {train: {meta_paths_weights: [[a.json, 1], [b.json, 2]]}}\ntrain: {epochs: 3}\n")
+    path = write(tmp_path / "exp", "base: ../base/config.yaml\ndata: {train: {meta_paths_weights: [[c.json, 5]]}}\n")
+    config = load_config(path)
+    assert config.train.epochs == 3
+    assert config.data.train.meta_paths_weights == [["c.json", 5]]
+
+
+def test_relative_paths_belong_to_the_experiment_not_to_its_base(tmp_path):
+    write(tmp_path / "base", MODEL + "train: {save_dir: ./ckpt/}\n")
+    config = load_config(write(tmp_path / "exp", "base: ../base/config.yaml\n"))
+    assert config.train.save_dir == str(tmp_path / "exp" / "ckpt")
+    assert config.model.llm_path == str(tmp_path / "exp" / "llm")
+
+
+def test_package_paths(tmp_path):
+    config = load_config(write(tmp_path, "model: {vision_encoder_path: a.pt, llm_path: 'package:yaml/loader.py'}\n"))
+    assert Path(config.model.llm_path).is_file()
+
+
+def test_overrides_win_and_are_checked(tmp_path):
+    path = write(tmp_path, MODEL)
+    config = load_config(path, parse_overrides(["train.epochs=2", "model.abstractor.num_query=16", "infer.temperature=1e-1"]))
+    assert (config.train.epochs, config.model.abstractor.num_query, config.infer.temperature) == (2, 16, 0.1)
+    with pytest.raises(InputError, match="expected KEY=VALUE, found 'epochs'"):
+        parse_overrides(["epochs"])
+
+
+def test_all_mistakes_at_once(tmp_path):
+    path = write(tmp_path, "model: {vision_encoder_pth: a.pt, llm_conv_type: vicuna}\ntrain: {epochs: two}\nseed: null\n")
+    with pytest.raises(InputError) as error:
+        load_config(path)
+    message = str(error.value)
+    assert message.startswith(str(path))
+    assert "unknown key 'model.vision_encoder_pth'; did you mean 'model.vision_encoder_path'?" in message
+    assert "model.llm_path is missing" in message
+    assert "model.llm_conv_type: expected default | v0" in message and "found 'vicuna'" in message
+    assert "train.epochs: expected int" in message and "found 'two'" in message
+    assert "seed: expected int" in message and "found null" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("a: [", "not valid YAML"), ("- 1", "expected keys and values, found list")]
+)
+def test_files_that_are_no_config(tmp_path, text, expected):
+    with pytest.raises(InputError, match=expected):
+        load_config(write(tmp_path, text))
+
+
+def test_absent_config(tmp_path):
+    with pytest.raises(InputError, match="none.yaml: cannot be read"):
+        load_config(tmp_path / "none.yaml")
+
+
+def test_require_file_names_key_and_readme(tmp_path):
+    config = load_config(write(tmp_path, MODEL))
+    with pytest.raises(InputError, match=r"config.yaml: model.llm_path: .*llm does not exist \(README.md, section 'Models'"):
+        require_file(config, "model.llm_path")
+    with pytest.raises(InputError, match="model.delta_path is empty"):
+        require_file(config, "model.delta_path")
+
+
+def test_serve_defaults_listen_on_loopback_only(tmp_path):
+    config = load_serve_config(write(tmp_path, "controller: {port: 10001}\n", "serve.yaml"))
+    assert (config.controller.port, config.gradio.port, config.worker.port) == (10001, 12345, 22222)
+    assert {config.controller.host, config.gradio.host, config.worker.host} == {"127.0.0.1"}
