@@ -26,24 +26,24 @@ def image_path(name: str) -> Path:
     return DATA / "images" / Path(name).name
 
 
-def tiny_config(folder: Path, model: str = "base", llm: str = "llm_tiny", **sections) -> Path:
+def tiny_config(folder: Path, name: str = "base", llm: str = "llm_tiny", **sections) -> Path:
     """Write the config.yaml of a tiny model; `sections` are merged over it, e.g. infer={...}."""
     config = {
         "device": "cpu",
         "data": {"num_workers": 0},
         "model": {
             "vision_encoder_path": str(ARTIFACTS / "clip_tiny" / "ViT-tiny-14.pt"),
-            "vision_feature_type": "global" if model == "glob" else "local",
+            "vision_feature_type": "global" if name == "glob" else "local",
             "llm_path": str(ARTIFACTS / llm),
-            "delta_path": str(ARTIFACTS / DELTAS[model] / "ckpt.pt"),
+            "delta_path": str(ARTIFACTS / DELTAS[name] / "ckpt.pt"),
         },
         "infer": {"max_new_tokens": 24},
     }
-    if model == "abs":
+    if name == "abs":
         config["model"]["abstractor"] = {"dim_feedforward": 64, "nhead": 4, "num_layers": 2, "num_query": 8}
         config["vision_preprocess"] = {"resize": 1024, "min_size": 70, "max_size": 2048}
-    for name, section in sections.items():
-        config[name] = {**config.get(name, {}), **section} if isinstance(section, dict) else section
+    for key, section in sections.items():
+        config[key] = {**config.get(key, {}), **section} if isinstance(section, dict) else section
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")

@@ -1,0 +1,88 @@
+"""Wiring: published sizes on the meta device, and configs that cannot be a model."""
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from conftest import ARTIFACTS, tiny_config
+from depictqa.config import load_config
+from depictqa.errors import InputError
+from depictqa.model.build import assemble, build_model, pick_device, pick_dtype
+from depictqa.model.clip import VisionEncoder, describe_openai_vit
+from depictqa.model.delta import delta_keys
+from depictqa.model.tokenizer import load_tokenizer
+
+ABSTRACTOR = {"dim_feedforward": 2048, "nhead": 8, "num_layers": 4, "num_query": 64}
+
+
+def published_model(tmp_path, **model):
+    """ViT-L/14 and Llama-7B without memory."""
+    config = load_config(tiny_config(tmp_path))
+    config.model.abstractor = model.get("abstractor")
+    llama = LlamaConfig(
+        vocab_size=32000, hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32
+    )
+    with torch.device("meta"):
+        encoder = VisionEncoder(describe_openai_vit(1024, 24, 14, 224, 768), "local").requires_grad_(False)
+        llm = LlamaForCausalLM(llama).requires_grad_(False)
+        return assemble(config, encoder, llm, load_tokenizer(ARTIFACTS / "llm_tiny"))
+
+
+def test_published_sizes(tmp_path):
+    model = published_model(tmp_path)
+    trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    lora = 32 * 4 * 2 * 16 * 4096
+    assert trainable == lora + 1024 * 4096 + 4096
+    assert sum(p.numel() for p in model.llm.get_base_model().parameters()) - lora == 6_738_415_616  # Llama-7B
+    keys = delta_keys(model)
+    assert len(keys) == 32 * 4 * 2 + 2
+    assert "llm.base_model.model.model.layers.31.self_attn.o_proj.lora_B.default.weight" in keys
+
+
+def test_published_abstractor(tmp_path):
+    model = published_model(tmp_path, abstractor=ABSTRACTOR | {"dropout": 0.1, "add_pos_emd": False})
+    keys = delta_keys(model)
+    assert model.abstractor.query_embeds.shape == (64, 1, 1024)
+    assert "abstractor.abstractor.layers.3.multihead_attn.in_proj_weight" in keys
+    assert len([key for key in keys if key.startswith("abstractor.")]) == 1 + 4 * 18
+
+
+@pytest.mark.parametrize("llm", ["llm_tiny", "llm_tiny_bin"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_config_chooses_the_dtype_not_the_file(llm, dtype, tmp_path):
+    model = build_model(load_config(tiny_config(tmp_path, llm=llm)), torch.device("cpu"), dtype)
+    assert {parameter.dtype for parameter in model.parameters()} == {dtype}
+
+
+def test_global_features_have_nothing_to_abstract(tmp_path):
+    path = tiny_config(tmp_path, "abs", model={"vision_feature_type": "global"})
+    with pytest.raises(InputError, match="model.abstractor reads patch tokens; vision_feature_type is 'global'"):
+        build_model(load_config(path), torch.device("cpu"), torch.float32)
+
+
+def test_patch_size_must_be_the_encoders(tmp_path):
+    path = tiny_config(tmp_path, vision_preprocess={"patch_size": 16})
+    with pytest.raises(InputError, match="vision_preprocess.patch_size is 16, but .*ViT-tiny-14.pt has patches of 14"):
+        build_model(load_config(path), torch.device("cpu"), torch.float32)
+
+
+@pytest.mark.parametrize("key", ["vision_encoder_path", "llm_path", "delta_path"])
+def test_a_missing_file_is_named_with_its_key(key, tmp_path):
+    path = tiny_config(tmp_path, model={key: "absent"})
+    with pytest.raises(InputError, match=rf"model.{key}: .*absent does not exist \(README.md, section 'Models'"):
+        build_model(load_config(path), torch.device("cpu"), torch.float32)
+
+
+def test_a_folder_without_a_model(tmp_path):
+    (tmp_path / "empty").mkdir()
+    path = tiny_config(tmp_path, model={"llm_path": "empty"})
+    with pytest.raises(InputError, match="empty: no language model found"):
+        build_model(load_config(path), torch.device("cpu"), torch.float32)
+
+
+def test_devices():
+    assert pick_device("cpu").type == "cpu"
+    assert pick_dtype("auto", torch.device("cpu")) == torch.float32
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match="torch sees no cuda here"):
+            pick_device("cuda")

@@ -1,0 +1,117 @@
+"""Greedy answers equal the original's; an answer does not depend on its batch."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import DATA, golden, load_images
+from depictqa.model.fusion import collate
+from depictqa.model.generation import Ends, Sampling, generate, stream
+from depictqa.prompts import TASKS
+
+RUNS = {"e2e": "llm_tiny", "e2e_legacy_false": "llm_tiny_bin"}
+GREEDY = Sampling(temperature=0, max_new_tokens=24)
+
+
+def fuse(case, model, preprocess, row=0):
+    task = TASKS[case["task_type"]]
+    with torch.no_grad():
+        embeds = model.embed_images(load_images(preprocess, task, case, row))
+    return model.fuse_question(task, embeds, case["query"][row])
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_greedy_answers(run, tiny_model):
+    logits = np.load(DATA / run / "infer_logits.npz")
+    for case in golden(f"{run}/infer.json"):
+        if len(case["query"]) > 1:  # the original attended to padding: batches are tested below, against single rows
+            continue
+        model, preprocess = tiny_model(case["model"], RUNS[run], case["conv_type"], case["unique_tag"])
+        prompt = fuse(case, model, preprocess)
+        assert len(prompt) == case["prompt_len"]
+        batch = collate([prompt], model.embed_tokens, padding_side="left")
+        with torch.no_grad():
+            first = model.llm(inputs_embeds=batch.inputs_embeds, attention_mask=batch.attention_mask).logits[0, -1]
+        np.testing.assert_allclose(first, logits[case["first_token_logits"]][0], atol=1e-3)
+        (answer,) = generate(model, [prompt], GREEDY)
+        assert answer.output_id == case["output_ids"][0][1:]  # the original's begin with <s>, which the model never sees
+        assert answer.text == case["output_text"][0].strip()
+        np.testing.assert_allclose(answer.prob, case["output_probs"][0], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["base", "abs", "glob"])
+@pytest.mark.parametrize("size", [3, 8])
+def test_an_answer_does_not_depend_on_its_batch(name, size, tiny_model):
+    """Batches mix tasks, numbers of images, picture sizes and question lengths."""
+    model, preprocess = tiny_model(name)
+    cases = [case for case in golden("e2e/infer.json") if case["model"] == name and case["conv_type"] == "vicuna_v1"]
+    prompts = [fuse(case, model, preprocess) for case in cases if case["unique_tag"]]
+    alone = [generate(model, [prompt], GREEDY)[0] for prompt in prompts]
+    order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(size)).tolist()
+    for start in range(0, len(order), size):
+        rows = order[start : start + size]
+        for row, answer in zip(rows, generate(model, [prompts[row] for row in rows], GREEDY), strict=True):
+            assert answer.output_id == alone[row].output_id
+            np.testing.assert_allclose(answer.prob, alone[row].prob, atol=1e-4)
+
+
+def test_images_embedded_together_equal_images_embedded_alone(tiny_model):
+    for name in ("base", "abs", "glob"):
+        model, _ = tiny_model(name)
+        images = [torch.randint(0, 255, (3, h, w), dtype=torch.uint8) for h, w in ((70, 84), (84, 70), (70, 98), (140, 70))]
+        with torch.no_grad():
+            for image, embeds in zip(images, model.embed_images(images), strict=True):
+                torch.testing.assert_close(embeds, model.embed_images([image])[0], atol=1e-4, rtol=1e-4)
+
+
+def prompts_of(model, preprocess, count):
+    cases = [case for case in golden("e2e/infer.json") if case["model"] == "base" and len(case["query"]) == 1]
+    return [fuse(case, model, preprocess) for case in itertools.islice(cases, count)]
+
+
+def test_each_row_has_its_own_length_limit(tiny_model):
+    model, preprocess = tiny_model()
+    prompts = prompts_of(model, preprocess, 2)
+    answers = generate(model, prompts, [Sampling(max_new_tokens=3), Sampling(max_new_tokens=5)])
+    assert [len(answer.output_id) for answer in answers] == [3, 5]
+
+
+def test_streaming_yields_what_generate_returns_and_drops_rows_on_request(tiny_model):
+    model, preprocess = tiny_model()
+    prompts = prompts_of(model, preprocess, 2)
+    expected = generate(model, prompts, GREEDY)
+    steps = stream(model, prompts, GREEDY)
+    got: list[list[int]] = [[], []]
+    step = next(steps)
+    while step is not None:
+        for row, token, _ in step:
+            got[row].append(token)
+        try:
+            step = steps.send({1} if len(got[1]) == 2 else ())
+        except StopIteration:
+            break
+    assert got[0] == expected[0].output_id
+    assert got[1] == expected[1].output_id[:2]
+
+
+def test_sampling_is_seeded_and_keeps_to_the_nucleus(tiny_model):
+    model, preprocess = tiny_model()
+    prompts = prompts_of(model, preprocess, 1)
+    hot = Sampling(temperature=1.5, top_p=0.95, max_new_tokens=12)
+    draws = [
+        generate(model, prompts, hot, torch.Generator().manual_seed(seed))[0].output_id for seed in (1, 1, 2, 3, 4)
+    ]
+    assert draws[0] == draws[1]
+    assert len(set(map(tuple, draws))) > 1
+    tiny_nucleus = Sampling(temperature=1.5, top_p=1e-6, max_new_tokens=12)
+    assert generate(model, prompts, tiny_nucleus)[0].output_id == generate(model, prompts, Sampling(max_new_tokens=12))[0].output_id
+
+
+def test_a_separator_of_several_tokens_ends_the_answer_as_text(tiny_model):
+    model, _ = tiny_model(conv_type="vicuna_v0")
+    ends = Ends(model.tokenizer, "###")
+    ids = model.tokenizer.encode("Blur\n ###")
+    assert ends.reached(ids) and not ends.reached(ids[:-1])
+    assert ends.strip("Blur\n ###") == "Blur"
