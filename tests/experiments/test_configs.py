@@ -157,6 +157,7 @@ def test_nano_trains_on_a_cpu():
     assert nano.model.abstractor.num_query == 16
     assert nano.train.mask_answer_ends is False
     assert nano.infer.output_prob_id is True and nano.infer.output_confidence is True
+    assert nano.deepspeed.optimizer.params.lr == nano.deepspeed.scheduler.params.warmup_max_lr
     assert nano.deepspeed.zero_optimization.stage == 0
     assert nano.deepspeed.fp16.enabled is False and nano.deepspeed.bf16.enabled is False
 

@@ -1,0 +1,11 @@
+#!/bin/sh
+# Name the distortions of held-out photos in a few words, without a reference.
+#   sh infer_A_brief.sh [GPU] [options of infer.py]      after: python ../../build_datasets/nano/build.py --heldout
+cd "$(dirname "$0")" || exit
+. ../_base_/env.sh
+
+exec "$PYTHON" ../../src/infer.py --cfg config.yaml \
+    --task_name quality_single_A_noref \
+    --meta_path test/metas/A_brief.json \
+    --dataset_name nano_A_brief \
+    --batch_size 16 "$@"

@@ -1,0 +1,11 @@
+#!/bin/sh
+# Say which of two distorted forms of held-out photos is better, against their references.
+#   sh infer_refAB_rating.sh [GPU] [options of infer.py]      after: python ../../build_datasets/nano/build.py --heldout
+cd "$(dirname "$0")" || exit
+. ../_base_/env.sh
+
+exec "$PYTHON" ../../src/infer.py --cfg config.yaml \
+    --task_name quality_compare \
+    --meta_path test/metas/refAB_rating.json \
+    --dataset_name nano_refAB_rating \
+    --batch_size 16 "$@"
