@@ -1,7 +1,7 @@
 """Accuracy of closed answers: one distortion, several distortions, the better of two images, a choice.
 
-A task is a function from (predicted text, true answer) to a score between 0 and 1; `TASKS` lists them. All
-take the same way: join by id, score each pair, average, group by confidence.
+`TASKS` says for each how an answer is read and scored between 0 and 1. All take the same way: join by id,
+score each pair, average, group by confidence or by a field of the true answers.
 
     result = single_distortion(predictions, answers)
     result.accuracy, result.intervals((0, 0.5, 1))
@@ -12,8 +12,12 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import isfinite
+
+import numpy as np
 
 from depictqa.errors import InputError
+from depictqa.evaluation.choice import read_choice, true_choice
 from depictqa.evaluation.joining import Problems, join, some, text_field
 
 BORDERS = (0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1)
@@ -24,14 +28,14 @@ _AND = re.compile(r"\band\b", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One scored answer. `confidence` is None where the prediction has none; `text` is None where it is missing."""
+    """One scored answer."""
 
     id: str | int
-    text: str | None
+    text: str | None  # what was read out of the prediction; None where it is missing
     answer: str
-    score: float
-    confidence: float | None
-    severity: int | None
+    score: float  # 0 to 1
+    confidence: float | None  # None where the prediction has none
+    item: dict  # the true answer's item, for grouping by its other fields
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,24 @@ class Accuracy:
     def accuracy(self) -> float:
         """Mean score, between 0 and 1."""
         return sum(sample.score for sample in self.samples) / len(self.samples)
+
+    @property
+    def scores(self) -> np.ndarray:
+        """Score of each sample, [samples]."""
+        return np.array([sample.score for sample in self.samples])
+
+    def by(self, field: str) -> dict:
+        """Value of a field of the true answers -> the accuracy over the samples that have it, in order of value.
+
+        A list counts as its largest value: of two distortions (`severity: [1, 3]`) the heavier one.
+        """
+        groups: dict = {}
+        for sample in self.samples:
+            value = _group(sample.item, field)
+            if value is not None:
+                groups.setdefault(value, []).append(sample)
+        order = sorted(groups, key=lambda value: (isinstance(value, str), value))
+        return {value: Accuracy(self.task, tuple(groups[value]), Problems()) for value in order}
 
     def intervals(self, borders: Sequence[float] = BORDERS) -> list[Interval]:
         """Accuracy of the samples in each (borders[i], borders[i + 1]]; missing answers are in none.
@@ -86,8 +108,16 @@ def _complain(what: str, ids: list) -> None:
         raise InputError(f"{len(ids)} predictions have {what}: {some(ids)}")
 
 
+def _group(item: dict, field: str):
+    value = item.get(field, item.get("severities") if field == "severity" else None)
+    value = max(value, default=None) if isinstance(value, list) else value
+    if not isinstance(value, str | int | float | None):
+        raise InputError(f"item {item['id']}: the field '{field}' must be a number or text to group by, found {value!r}")
+    return value
+
+
 def exact(text: str, answer: str) -> float:
-    """1 for the same text, capitals included, but for surrounding white space."""
+    """1 for the same text, capitals included."""
     return float(text == answer)
 
 
@@ -107,11 +137,22 @@ def overlap(text: str, answer: str, split: Callable[[str], list[str]] = split_wo
     return len(named.intersection(true)) / max(len(named), len(true))
 
 
-TASKS: dict[str, Callable[[str, str], float]] = {
-    "single_distortion": exact,
-    "multi_distortion": overlap,
-    "multi_distortion_strict": partial(overlap, split=split_letters),
-    "rating": exact,
+@dataclass(frozen=True)
+class Task:
+    """How an answer is read out of a predicted text and out of its item, and how the two are compared."""
+
+    score: Callable[[str, str], float] = exact
+    read: Callable[[str, dict], str] = lambda text, item: text
+    true: Callable[[dict], str] = lambda item: text_field(item, "answer")
+    labels: Callable[[str], list[str]] = lambda answer: [answer]  # the classes an answer names
+
+
+TASKS: dict[str, Task] = {
+    "single_distortion": Task(),
+    "multi_distortion": Task(overlap, labels=split_words),
+    "multi_distortion_strict": Task(partial(overlap, split=split_letters), labels=split_letters),
+    "rating": Task(),
+    "choice": Task(read=read_choice, true=true_choice),
 }
 
 
@@ -121,36 +162,35 @@ def evaluate(task: str, predictions: list[dict], answers: list[dict], *, allow_m
     Arguments:
         task: a name in `TASKS`.
         predictions: items with `id`, `text` and, where known, `confidence` in (0, 1].
-        answers: items with `id`, `answer` and, where known, `severity` (1 to 5, 0 for an undistorted picture).
+        answers: items with `id`, `answer`, for choices `options`, and whatever one groups by (`severity`).
         allow_missing: an answer without prediction counts as wrong; otherwise it is left out and told in `problems`.
 
     Raises:
         InputError: a field has another type, or no prediction has an answer.
     """
-    score = TASKS[task]
+    rules = TASKS[task]
     pairs, missing, problems = join(predictions, answers)
-    samples = [_sample(score, prediction, answer) for prediction, answer in pairs]
+    samples = [_sample(rules, prediction, answer) for prediction, answer in pairs]
     if allow_missing:
-        samples += [Sample(a["id"], None, text_field(a, "answer"), 0.0, None, _severity(a)) for a in missing]
+        samples += [Sample(item["id"], None, rules.true(item), 0.0, None, item) for item in missing]
     if not samples:
         raise InputError(f"none of the {len(predictions)} predictions has an id of the {len(answers)} answers")
     return Accuracy(task, tuple(samples), problems)
 
 
-def _sample(score: Callable, prediction: dict, answer: dict) -> Sample:
-    text, true = text_field(prediction, "text"), text_field(answer, "answer")
-    confidence = prediction.get("confidence")
-    if confidence is not None and (isinstance(confidence, bool) or not isinstance(confidence, int | float)):
-        raise InputError(f"item {prediction['id']}: the field 'confidence' must be a number or null, found {confidence!r}")
-    return Sample(prediction["id"], text, true, score(text, true), confidence, _severity(answer))
+def _sample(rules: Task, prediction: dict, item: dict) -> Sample:
+    text, true = rules.read(text_field(prediction, "text"), item), rules.true(item)
+    return Sample(prediction["id"], text, true, rules.score(text, true), _confidence(prediction), item)
 
 
-def _severity(answer: dict) -> int | None:
-    """The severity of the picture; of two distortions (`severities`) the heavier one."""
-    value = answer.get("severity", answer.get("severities"))
-    return max(value) if isinstance(value, list) and value else value
+def _confidence(prediction: dict) -> float | None:
+    value = prediction.get("confidence")
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value)):
+        raise InputError(f"item {prediction['id']}: the field 'confidence' must be a number or null, found {value!r}")
+    return value
 
 
 single_distortion = partial(evaluate, "single_distortion")
 multi_distortion = partial(evaluate, "multi_distortion")
 rating = partial(evaluate, "rating")
+choice = partial(evaluate, "choice")

@@ -1,17 +1,21 @@
 """The command lines of the evaluation: read files, call a metric, print its lines in the original's form.
 
 Where ids do not pair up, the figure over those that do is printed as the original printed it, then one line on
-stderr says what is wrong and the exit code is 2; `--strict_original` makes that line a note.
+stderr says what is wrong, the exit code is 2 and no file is written; `--strict_original` makes that line a note.
+What only some calls need (scipy, matplotlib: over a second) is imported where it is used.
 """
 
 import argparse
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
-from depictqa.answers import read_items, read_json, write_json
+from depictqa.answers import index_by_id, read_items, read_json, write_json
 from depictqa.errors import InputError, exit_cleanly
 from depictqa.evaluation import accuracy
 from depictqa.evaluation.joining import Problems, some
+
+PICTURES = (".png", ".svg", ".pdf")
 
 
 @exit_cleanly
@@ -22,68 +26,128 @@ def accuracy_command(task: str) -> None:
     parser.add_argument("--gt_path", required=True, help="items with id and answer (.json)")
     parser.add_argument("--confidence", action="store_true", help="one line for each interval of confidence")
     parser.add_argument("--intervals", nargs="+", type=float, default=accuracy.BORDERS, help="borders; (low, high] each")
-    _add_common(parser)
+    parser.add_argument("--by", default="severity", help="field of the answers to group by in --json and --plot")
+    parser.add_argument("--compare", help="answers of another model to the same questions: McNemar's test")
+    _add_common(parser, "count an answer without prediction as wrong")
     args = parser.parse_args()
 
-    if args.strict_original and f"{task}_strict" in accuracy.TASKS:
-        task = f"{task}_strict"
-    predictions, answers = read_items(args.pred_path), read_items(args.gt_path)
-    without = [item.get("id") for item in predictions if "confidence" not in item]
-    if without:
-        raise InputError(
-            f"{args.pred_path}: {len(without)} predictions lack the field 'confidence' (a number or null): {some(without)}"
-        )
+    result = _evaluate(task, args.pred_path, args)
+    other = _evaluate(task, args.compare, args) if args.compare else None
     try:
-        result = accuracy.evaluate(task, predictions, answers, allow_missing=args.allow_missing)
         shown = result.intervals(args.intervals) if args.confidence else [_whole(result)]
     except InputError as error:
-        raise InputError(f"{args.pred_path}, {args.gt_path}: {error}") from None
+        raise InputError(f"{args.pred_path}: {error}") from None
     for interval in shown:
         print(_line(interval))
     print(f"Average Accuracy: {round(result.accuracy, 4)}")
     _refuse(_faults(result.problems, args, args.pred_path))
+
+    comparison = None
+    if other:
+        from depictqa.evaluation.statistics import mcnemar
+
+        _refuse(_faults(other.problems, args, args.compare))
+        test = mcnemar(result, other)
+        comparison = {"pred": args.compare, "accuracy": other.accuracy, **asdict(test)}
+        print(f"Compared with {args.compare}: Accuracy {round(other.accuracy, 4)}, right alone {test.only_first} to "
+              f"{test.only_second}, McNemar p = {test.p_value:.4g}")  # fmt: skip
     if args.json:
-        write_json(args.json, {"task": task, "accuracy": result.accuracy, "intervals": [vars(one) for one in shown]})
+        from depictqa.evaluation.summary import accuracy_summary
+
+        figures = accuracy_summary(result, args.by)
+        intervals = [asdict(one) for one in shown]
+        write_json(args.json, {"pred": args.pred_path, **figures, "intervals": intervals, "compared": comparison})
+    if args.plot:
+        from depictqa.evaluation.plots import accuracy_figure, save_figure
+
+        save_figure(accuracy_figure(result, args.by), args.plot)
 
 
 @exit_cleanly
 def voting_command() -> None:
     """SRCC and PLCC of scores voted by pairwise answers, for each of several data sets."""
-    from depictqa.evaluation import correlation  # scipy: a second of start-up that accuracy does without
-
     parser = argparse.ArgumentParser(description="SRCC and PLCC of scores voted by pairwise answers.")
     parser.add_argument("--test_paths", nargs="+", required=True, help="metas of the comparisons")
     parser.add_argument("--pred_paths", nargs="+", required=True, help="answers of infer.py to them")
     parser.add_argument("--gt_paths", nargs="+", required=True, help="opinion scores: reference -> dist_paths, mos_list")
     parser.add_argument("--confidence", action="store_true", help="weigh each vote by its confidence")
-    _add_common(parser)
+    _add_common(parser, "let a comparison without prediction cast no vote")
     args = parser.parse_args()
-
     if not len(args.test_paths) == len(args.pred_paths) == len(args.gt_paths):
         raise InputError("--test_paths, --pred_paths and --gt_paths: expected the same number of files")
+    if args.plot and len(args.pred_paths) > 1:
+        raise InputError("--plot: expected one data set, since a picture shows one")
+
+    from depictqa.evaluation.correlation import srcc_plcc
+
     results, faults = [], []
     for test_path, pred_path, gt_path in zip(args.test_paths, args.pred_paths, args.gt_paths):
+        predictions, comparisons, opinions = read_items(pred_path), read_items(test_path), read_json(gt_path)
         try:
-            result = correlation.srcc_plcc(
-                read_items(pred_path), read_items(test_path), read_json(gt_path), confidence=args.confidence
-            )
+            result = srcc_plcc(predictions, comparisons, opinions, confidence=args.confidence)
+            lines = ("=" * 100, f"Pred:  {pred_path}", f"SRCC:  {result.srcc}", f"PLCC:  {result.plcc}")
         except InputError as error:
-            raise InputError(f"{pred_path}: {error}") from None
+            raise InputError(f"{pred_path}, {test_path}, {gt_path}: {error}") from None
+        print("\n".join(lines))
         results.append(result)
-        print("=" * 100)
-        print("Pred: ", pred_path)
-        print("SRCC: ", result.srcc)
-        print("PLCC: ", result.plcc)
         faults += _faults(result.problems, args, pred_path)
     _refuse(faults)
+
     if args.json:
-        write_json(args.json, [{"pred": p, "srcc": r.srcc, "plcc": r.plcc} for p, r in zip(args.pred_paths, results)])
+        from depictqa.evaluation.summary import correlation_summary
+
+        figures = [{"pred": path, **correlation_summary(one)} for path, one in zip(args.pred_paths, results)]
+        write_json(args.json, figures)
+    if args.plot:
+        from depictqa.evaluation.plots import correlation_figure, save_figure
+
+        save_figure(correlation_figure(results[0]), args.plot)
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--allow_missing", action="store_true", help="count an answer without prediction as wrong")
+@exit_cleanly
+def choice_questions_command() -> None:
+    """Turn a benchmark's json into a meta file for infer.py."""
+    from depictqa.evaluation.choice import to_question
+
+    parser = argparse.ArgumentParser(description="Multiple-choice benchmark -> questions for infer.py.")
+    parser.add_argument("--gt_path", required=True, help="items with id, image, question, options and answer")
+    parser.add_argument("--save_path", type=Path, required=True, help="meta file to write (.json)")
+    args = parser.parse_args()
+    items = index_by_id(read_items(args.gt_path), args.gt_path)
+    try:
+        questions = [to_question(item) for item in items.values()]
+    except InputError as error:
+        raise InputError(f"{args.gt_path}: {error}") from None
+    write_json(args.save_path, questions)
+    print(f"{len(questions)} questions: {args.save_path}")
+
+
+def _add_common(parser: argparse.ArgumentParser, allow_missing: str) -> None:
+    parser.add_argument("--allow_missing", action="store_true", help=allow_missing)
     parser.add_argument("--strict_original", action="store_true", help="the original's figure, its faults included")
-    parser.add_argument("--json", type=Path, help="write the figures to this file, too")
+    parser.add_argument("--json", type=Path, help="write all figures to this file, too")
+    parser.add_argument("--plot", type=_picture, help=f"draw the figures into this file ({', '.join(PICTURES)})")
+
+
+def _picture(text: str) -> Path:
+    if Path(text).suffix not in PICTURES:
+        raise argparse.ArgumentTypeError(f"{text}: expected a name that ends in {' or '.join(PICTURES)}")
+    return Path(text)
+
+
+def _evaluate(task: str, pred_path: str, args: argparse.Namespace) -> accuracy.Accuracy:
+    strict = f"{task}_strict"
+    predictions, answers = read_items(pred_path), read_items(args.gt_path)
+    without = [item.get("id") for item in predictions if "confidence" not in item]
+    if without:
+        raise InputError(
+            f"{pred_path}: {len(without)} predictions lack the field 'confidence' (a number or null): {some(without)}"
+        )
+    try:
+        task = strict if args.strict_original and strict in accuracy.TASKS else task
+        return accuracy.evaluate(task, predictions, answers, allow_missing=args.allow_missing)
+    except InputError as error:
+        raise InputError(f"{pred_path}, {args.gt_path}: {error}") from None
 
 
 def _whole(result: accuracy.Accuracy) -> accuracy.Interval:

@@ -1,21 +1,37 @@
 """Correlation with human opinion: pairwise answers vote for images, the votes are set against mean opinion scores.
 
 Each answer to "which is better, A or B?" is a vote; an image's score is the mean of its votes. Scores and
-opinions are correlated within each reference (only there are the images compared) and averaged.
+opinions are correlated within each reference (only there are the images compared) and averaged; the figures
+over all images pooled are there for comparison with papers that give them. Ties get the mean of their ranks
+(srcc) and count for neither side (krcc, tau-b), as in scipy.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import curve_fit
-from scipy.stats import pearsonr, spearmanr
+from scipy.optimize import OptimizeWarning, curve_fit
+from scipy.special import expit
+from scipy.stats import kendalltau, pearsonr, spearmanr
 
 from depictqa.errors import InputError
-from depictqa.evaluation.joining import Problems, join, text_field
+from depictqa.evaluation.joining import Problems, join, some, text_field
 
 CHOICES = {"Image A": 1.0, "Image B": 0.0}
-MAX_EVALUATIONS = 100_000
+MAX_EVALUATIONS = 20_000  # of a curve; the slowest golden fit takes 3,700
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Correlations of scores with opinions; a fit that fails (too few images, no convergence) leaves None."""
+
+    images: int
+    srcc: float  # Spearman
+    krcc: float  # Kendall's tau-b
+    plcc: float  # Pearson, of the scores as they are
+    plcc_logistic4: float | None  # Pearson, of the scores mapped by the fitted curve
+    plcc_logistic5: float | None
 
 
 @dataclass(frozen=True)
@@ -29,31 +45,82 @@ class Reference:
 
 @dataclass(frozen=True)
 class Correlation:
-    """Spearman's and Pearson's correlation, averaged over the references."""
+    """The correlations of a data set: within each reference, and over all images pooled."""
 
-    srcc: float
-    plcc: float  # after the 4-parameter logistic
     references: tuple[Reference, ...]
+    per_reference: tuple[Agreement, ...]
+    pooled: Agreement
     problems: Problems
+
+    @property
+    def srcc(self) -> float:
+        """Mean over the references."""
+        return float(np.mean([one.srcc for one in self.per_reference]))
+
+    @property
+    def plcc(self) -> float:
+        """Mean over the references, after the 4-parameter logistic. Raises InputError where that could not be fitted."""
+        failed = [r.name for r, one in zip(self.references, self.per_reference) if one.plcc_logistic4 is None]
+        if failed:
+            raise InputError(f"reference {failed[0]}: the 4-parameter logistic cannot be fitted to its images")
+        return float(np.mean([one.plcc_logistic4 for one in self.per_reference]))
 
 
 def logistic4(x: np.ndarray, high: float, low: float, middle: float, width: float) -> np.ndarray:
-    """The 4-parameter logistic of the VQEG reports (Final report on FR-TV phase I, 2000)."""
-    with np.errstate(over="ignore"):
-        return low + (high - low) / (1 + np.exp(-(x - middle) / np.abs(width)))
+    """low + (high - low) / (1 + exp(-(x - middle) / |width|)): VQEG, Final report on FR-TV, phase I, 2000."""
+    return low + (high - low) * expit((x - middle) / np.abs(width))
 
 
-def fit_logistic4(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Map scores x [n] to opinions y [n] by the least-squares logistic; returns the mapped scores [n]."""
+def logistic5(x: np.ndarray, height: float, slope: float, middle: float, tilt: float, base: float) -> np.ndarray:
+    """A logistic plus a line: Sheikh, Sabir, Bovik, "A statistical evaluation of recent FR IQA algorithms", 2006."""
+    return height * (0.5 - expit(-slope * (x - middle))) + tilt * x + base
+
+
+def fit_logistic4(x: np.ndarray, y: np.ndarray) -> np.ndarray | None:
+    """Map scores x [n] to opinions y [n] by the least-squares logistic; None where it cannot be fitted."""
     return _fit(logistic4, x, y, [y.max(), y.min(), x.mean(), 0.5])
 
 
-def _fit(curve: Callable, x: np.ndarray, y: np.ndarray, start: list[float]) -> np.ndarray:
+def fit_logistic5(x: np.ndarray, y: np.ndarray) -> np.ndarray | None:
+    """As `fit_logistic4`, with the 5-parameter curve."""
+    return _fit(logistic5, x, y, [np.ptp(y), 1 / x.std(), x.mean(), 0.0, y.mean()])
+
+
+def _fit(curve: Callable, x: np.ndarray, y: np.ndarray, start: list[float]) -> np.ndarray | None:
+    if len(x) < len(start):
+        return None
     try:
-        parameters, _ = curve_fit(curve, x, y, p0=start, maxfev=MAX_EVALUATIONS)
-    except (RuntimeError, TypeError) as error:  # no convergence; fewer images than parameters
-        raise InputError(f"{curve.__name__} cannot be fitted to {len(x)} images ({error})") from None
-    return curve(x, *parameters)
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", OptimizeWarning)  # about the covariance, which is not used
+            parameters, _ = curve_fit(curve, x, y, p0=start, maxfev=MAX_EVALUATIONS)
+            mapped = curve(x, *parameters)
+    except RuntimeError:  # no convergence
+        return None
+    return mapped if np.isfinite(mapped).all() else None
+
+
+def agreement(scores: np.ndarray, opinions: np.ndarray) -> Agreement:
+    """Correlate scores with opinions, both [images].
+
+    Raises:
+        InputError: fewer than two images, or all scores or all opinions equal: no correlation is defined.
+    """
+    for what, values in (("scores", scores), ("opinions", opinions)):
+        if len(values) < 2 or np.ptp(values) == 0:
+            raise InputError(f"the {what} of the {len(values)} images are all equal: no correlation is defined")
+
+    def plcc(mapped: np.ndarray | None) -> float | None:
+        flat = mapped is None or np.ptp(mapped) <= 1e-9 * np.abs(mapped).max()
+        return None if flat else float(pearsonr(mapped, opinions).statistic)
+
+    return Agreement(
+        images=len(scores),
+        srcc=float(spearmanr(scores, opinions).statistic),
+        krcc=float(kendalltau(scores, opinions).statistic),
+        plcc=plcc(scores),
+        plcc_logistic4=plcc(fit_logistic4(scores, opinions)),
+        plcc_logistic5=plcc(fit_logistic5(scores, opinions)),
+    )
 
 
 def vote(
@@ -71,12 +138,17 @@ def vote(
     Raises:
         InputError: an answer is neither choice, a confidence is missing, or an image got no vote.
     """
+    if not isinstance(opinions, dict) or not opinions:
+        raise InputError("opinions: expected an object of references, each with 'dist_paths' and 'mos_list'")
     pairs, _, problems = join(predictions, comparisons)
     votes: dict[tuple[str, str], list[float]] = {}
     for prediction, item in pairs:
+        name, *images = (text_field(item, field) for field in ("image_ref", "image_A", "image_B"))
+        if name not in opinions:
+            raise InputError(f"item {item['id']}: its reference {name} is not among the opinions")
         share = _share(prediction, confidence)
-        votes.setdefault((item["image_ref"], item["image_A"]), []).append(share)
-        votes.setdefault((item["image_ref"], item["image_B"]), []).append(1 - share)
+        votes.setdefault((name, images[0]), []).append(share)
+        votes.setdefault((name, images[1]), []).append(1 - share)
     return tuple(_reference(name, table, votes) for name, table in opinions.items()), problems
 
 
@@ -96,18 +168,24 @@ def _reference(name: str, table: dict, votes: dict) -> Reference:
     paths, opinions = table.get("dist_paths"), table.get("mos_list")
     if not isinstance(paths, list) or not isinstance(opinions, list) or len(paths) != len(opinions):
         raise InputError(f"reference {name}: expected lists 'dist_paths' and 'mos_list' of one length")
+    if not all(isinstance(opinion, int | float) and np.isfinite(opinion) for opinion in opinions):
+        raise InputError(f"reference {name}: the field 'mos_list' must hold finite numbers only")
     without = [path for path in paths if (name, path) not in votes]
     if without:
-        raise InputError(f"reference {name}: {len(without)} images are in no answered comparison: {without[0]}")
-    scores = np.array([np.mean(votes[name, path]) for path in paths])
-    return Reference(name, scores, np.array(opinions, dtype=float))
+        raise InputError(f"reference {name}: {len(without)} images are in no answered comparison: {some(without)}")
+    return Reference(name, np.array([np.mean(votes[name, path]) for path in paths]), np.array(opinions, dtype=float))
 
 
 def srcc_plcc(
     predictions: list[dict], comparisons: list[dict], opinions: dict, *, confidence: bool = False
 ) -> Correlation:
-    """Vote, then correlate within each reference. Arguments and errors as in `vote`."""
+    """Vote, then correlate within each reference and pooled. Arguments and errors as in `vote` and `agreement`."""
     references, problems = vote(predictions, comparisons, opinions, confidence=confidence)
-    srcc = np.mean([spearmanr(one.scores, one.opinions).statistic for one in references])
-    plcc = np.mean([pearsonr(fit_logistic4(one.scores, one.opinions), one.opinions).statistic for one in references])
-    return Correlation(float(srcc), float(plcc), references, problems)
+    figures = []
+    for one in references:
+        try:
+            figures.append(agreement(one.scores, one.opinions))
+        except InputError as error:
+            raise InputError(f"reference {one.name}: {error}") from None
+    pooled = agreement(*(np.concatenate([getattr(one, field) for one in references]) for field in ("scores", "opinions")))
+    return Correlation(references, tuple(figures), pooled, problems)
