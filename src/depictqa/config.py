@@ -61,6 +61,7 @@ CONFIG_FIELDS: dict[str, Field] = {
     "train.log_step": Field(int, 5, "micro steps between two log lines"),
     "train.save_freq_step": Field(int, 5000, "micro steps between two checkpoints; null: none", optional=True),
     "train.save_freq_epoch": Field(int, 1, "epochs between two checkpoints; null: none", optional=True),
+    "train.keep_last": Field(int, 2, "states for resuming that are kept: the newest ones"),
     "train.save_dir": Field(Path, "./ckpt/", "where deltas go"),
     "train.log_dir": Field(Path, "./log/", "where logs go"),
     "train.max_tokens": Field(int, 512, "a conversation is cut from the right at this many tokens"),

@@ -6,6 +6,7 @@ are the file format of released deltas: see `model.delta`.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from peft import PeftModel
@@ -31,8 +32,7 @@ class Conversation:
     turns: Sequence[tuple[str, str]]  # (question, answer)
 
 
-@dataclass
-class TrainingOutput:
+class TrainingOutput(NamedTuple):  # a tuple: DeepSpeed looks for the loss in it
     loss: torch.Tensor  # scalar: mean over samples of each sample's mean over its targets
     sample_losses: torch.Tensor  # [B]
     correct: torch.Tensor  # scalar: targets predicted right

@@ -1,0 +1,229 @@
+"""Training data: meta files -> mixture -> samples -> micro batches.
+
+What a sample looks like depends on (seed, epoch, index) only, and which samples a micro batch holds on (seed, number
+of the micro batch) only: neither workers nor an interruption change anything.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from depictqa.answers import read_items
+from depictqa.data.images import open_image
+from depictqa.errors import InputError
+from depictqa.model.depictqa import Conversation
+from depictqa.model.preprocess import ImagePreprocessor
+from depictqa.prompts import TASKS, Task, get_task
+
+ALL_FIELDS = ("image_ref", "image_A", "image_B", "image")
+ROLES = ("human", "gpt")
+MOST_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class TrainingItem:
+    """A conversation about pictures; `image_paths` are in the order of the task's slots."""
+
+    id: str  # for messages: the item's own id, or its number, after its file's name
+    task: Task
+    image_paths: tuple[str, ...]
+    turns: tuple[tuple[str, str], ...]  # (question, answer)
+
+
+def read_mixture(
+    meta_paths_weights: Sequence, root_dir: str | Path, where: str, check_images: bool = True
+) -> list[TrainingItem]:
+    """Read and check all meta files; each one's items are repeated as often as its weight says.
+
+    Args:
+        meta_paths_weights: [[meta file, weight], ...]; files are relative to `root_dir`, weights are whole numbers.
+        where: file and key of the mixture, for messages.
+        check_images: look for every picture on the disk.
+
+    Raises:
+        InputError: a file is absent or no list of items; or lists the first items that have no conversation, roles
+            out of order, an unknown task or images that do not fit it; or the first pictures that are missing.
+    """
+    root_dir = Path(root_dir)
+    metas = [_read_weight(entry, where) for entry in meta_paths_weights]
+    absent = [str(root_dir / path) for path, _ in metas if not (root_dir / path).is_file()]
+    if absent:
+        raise InputError(f"{where}: {len(absent)} meta files do not exist: {_some(absent)}")
+    mixture: list[TrainingItem] = []
+    for path, weight in metas:
+        mixture += read_training_items(root_dir / path, root_dir) * weight
+    if not mixture:
+        raise InputError(f"{where}: no items to train on; expected [[meta file, weight], ...]")
+    if check_images:
+        check_image_files(mixture, where)
+    return mixture
+
+
+def _read_weight(entry, where: str) -> tuple[str, int]:
+    match entry:
+        case [str(path), int(weight)] if weight > 0 and weight is not True:
+            return path, weight
+    raise InputError(f"{where}: expected [meta file, times it is repeated], found {entry!r}")
+
+
+def read_training_items(path: Path, root_dir: Path) -> list[TrainingItem]:
+    """Read and check one meta file, pictures not looked for. Raises InputError as `read_mixture`."""
+    items, problems = [], []
+    raw = read_items(path)
+    for number, entry in enumerate(raw):
+        name = entry.get("id", number)
+        try:
+            items.append(_read_item(entry, f"{path.name}#{name}", root_dir))
+        except InputError as error:
+            problems.append(f"item {name}: {error}")
+    if problems:
+        raise InputError(f"{path}: {len(problems)} of {len(raw)} items cannot be trained on: {_some(problems, '; ')}")
+    return items
+
+
+def _read_item(entry: dict, name: str, root_dir: Path) -> TrainingItem:
+    task = get_task(entry.get("task_type"))
+    given = {field: entry[field] for field in ALL_FIELDS if entry.get(field) is not None}
+    if set(given) != set(task.fields):
+        fitting = [other.name for other in TASKS.values() if set(other.fields) == set(given)]
+        advice = f"; these fit {' or '.join(fitting)}" if fitting else ""
+        raise InputError(f"task {task.name} takes {', '.join(task.fields)}, found {', '.join(given) or 'no image'}{advice}")
+    wrong = [field for field, value in given.items() if not isinstance(value, str)]
+    if wrong:
+        raise InputError(f"{wrong[0]}: expected a path, found {given[wrong[0]]!r}")
+    paths = tuple(str(root_dir / given[field]) for field in task.fields)
+    return TrainingItem(name, task, paths, _read_turns(entry.get("conversations")))
+
+
+def _read_turns(conversations) -> tuple[tuple[str, str], ...]:
+    if not isinstance(conversations, list) or not conversations:
+        raise InputError("'conversations' is missing or empty; expected [{from: human, value}, {from: gpt, value}, ...]")
+    values = []
+    for position, turn in enumerate(conversations):
+        role, value = (turn.get("from"), turn.get("value")) if isinstance(turn, dict) else (None, None)
+        if role != ROLES[position % 2]:
+            raise InputError(f"turn {position}: expected 'from: {ROLES[position % 2]}', found {role!r}")
+        if not isinstance(value, str) or not value.strip():
+            raise InputError(f"turn {position}: 'value' is missing or empty; expected text")
+        values.append(value)
+    if len(values) % 2:
+        raise InputError(f"turn {len(values)}: the answer ('from: gpt') to the last question is missing")
+    return tuple(zip(values[::2], values[1::2], strict=True))
+
+
+def check_image_files(items: Sequence[TrainingItem], where: str) -> None:
+    """Raises InputError with the number of pictures that do not exist and the first ten of them."""
+    paths = dict.fromkeys(path for item in items for path in item.image_paths)
+    missing = [path for path in paths if not Path(path).is_file()]
+    if missing:
+        raise InputError(f"{where}: {len(missing)} of {len(paths)} images do not exist: {_some(missing)}")
+
+
+def _some(texts: Sequence[str], separator: str = ", ") -> str:
+    return separator.join(texts[:MOST_SHOWN]) + (f"{separator}..." if len(texts) > MOST_SHOWN else "")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A micro batch: what the model is given, and what messages call its samples."""
+
+    conversations: list[Conversation]
+    ids: list[str]
+
+    def pin_memory(self) -> "Batch":
+        """What a DataLoader calls so that copies to the GPU need not wait."""
+        return self._map(lambda image: image.pin_memory())
+
+    def to(self, device: torch.device) -> "Batch":
+        return self._map(lambda image: image.to(device, non_blocking=True))
+
+    def _map(self, change) -> "Batch":
+        moved = [replace(c, images=tuple(change(image) for image in c.images)) for c in self.conversations]
+        return Batch(moved, self.ids)
+
+
+class TrainingSet(Dataset):
+    """Samples by (epoch, index): pictures decoded, scaled and cropped at random, still uint8."""
+
+    def __init__(self, items: Sequence[TrainingItem], preprocess: ImagePreprocessor, seed: int):
+        self.items, self.preprocess, self.seed = items, preprocess, seed
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[str, Conversation | str]:
+        """The sample's id, and the sample; or the error's text where a picture is broken."""
+        epoch, index = key
+        item = self.items[index]
+        rng = random.Random(f"{self.seed} {epoch} {index}")
+        try:
+            images = tuple(self.preprocess(open_image(path), rng) for path in item.image_paths)
+        except InputError as error:
+            return item.id, str(error)
+        return item.id, Conversation(item.task, images, item.turns)
+
+
+def collate(samples: Sequence[tuple[str, Conversation | str]]) -> Batch | str:
+    """A batch, or the first error's text: an exception would leave a worker with its traceback."""
+    for name, sample in samples:
+        if isinstance(sample, str):
+            return f"sample {name}: {sample}"
+    return Batch([sample for _, sample in samples], [name for name, _ in samples])
+
+
+class MicroBatches:
+    """What each micro batch of one rank holds, over all epochs: lists of (epoch, index).
+
+    Every epoch is a new permutation, cut into global batches (the last, incomplete one is left out), each dealt
+    to the ranks in order.
+
+    Args:
+        length: of the data set.
+        batch_size: samples of a micro batch of one rank.
+        start, stop: first micro batch, and the one after the last; counted from the first epoch's begin.
+    """
+
+    def __init__(self, length: int, batch_size: int, rank: int, world_size: int, seed: int, start: int, stop: int):
+        self.length, self.batch_size, self.rank, self.world_size = length, batch_size, rank, world_size
+        self.seed, self.start, self.stop = seed, start, stop
+        self.per_epoch = length // (batch_size * world_size)
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order_of = None
+        for number in range(self.start, self.stop):
+            epoch, batch = divmod(number, self.per_epoch)
+            if epoch != order_of:
+                order, order_of = self.order(epoch), epoch
+            first = (batch * self.world_size + self.rank) * self.batch_size
+            yield [(epoch, index) for index in order[first : first + self.batch_size]]
+
+    def order(self, epoch: int) -> list[int]:
+        generator = torch.Generator().manual_seed(random.Random(f"{self.seed} {epoch}").getrandbits(63))
+        return torch.randperm(self.length, generator=generator).tolist()
+
+
+def load_batches(data: TrainingSet, micro_batches: MicroBatches, num_workers: int, pin_memory: bool) -> Iterator[Batch]:
+    """Micro batches, prepared by `num_workers` processes.
+
+    Raises:
+        InputError: a picture cannot be read; the message names sample and file.
+    """
+    loader = DataLoader(
+        data,
+        batch_sampler=micro_batches,
+        num_workers=num_workers,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        generator=torch.Generator(),  # or the loader would draw from the generator that dropout draws from
+    )
+    for batch in loader:
+        if isinstance(batch, str):
+            raise InputError(f"{batch}; mend or remove it, then go on with --resume auto")
+        yield batch

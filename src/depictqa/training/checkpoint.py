@@ -1,0 +1,125 @@
+"""The full state of a run: folders `{save_dir}/state/step{N}` that are whole or not there.
+
+A folder holds DeepSpeed's files (weights, optimizer, schedule, loss scale) and `manifest.json`: the step, the
+settings that the run depends on, size and hash of every file. It is written under a temporary name and renamed;
+the newest folder whose files fit its manifest is the one to continue from. Load only states of your own: DeepSpeed
+unpickles them.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import distributed
+
+from depictqa.answers import write_json
+from depictqa.errors import InputError
+
+TAG = "deepspeed"  # the folder that DeepSpeed makes inside
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class State:
+    """A state on disk, found whole. `step` counts optimizer steps; `total_steps` is where its run ends."""
+
+    path: Path
+    step: int
+    total_steps: int
+    settings: Mapping
+
+    @property
+    def finished(self) -> bool:
+        return self.step >= self.total_steps
+
+
+def save_state(engine, folder: Path, step: int, total_steps: int, settings: Mapping, keep_last: int) -> None:
+    """Write `folder/step{step}`, then remove all but the newest `keep_last`. Every rank calls this."""
+    target = folder / f"step{step:08d}"
+    unfinished = folder / f".{target.name}.tmp"
+    first = distributed.get_rank() == 0
+    if first:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    distributed.barrier()
+    engine.save_checkpoint(str(unfinished), tag=TAG, save_latest=False, exclude_frozen_parameters=True)
+    if first:
+        files = {str(path.relative_to(unfinished)): _digest(path) for path in _files(unfinished)}
+        write_json(
+            unfinished / MANIFEST,
+            {"step": step, "total_steps": total_steps, "settings": dict(settings), "files": files},
+        )
+        for path in _files(unfinished):
+            _sync(path)
+        shutil.rmtree(target, ignore_errors=True)  # a state of the same step that was found broken
+        os.replace(unfinished, target)
+        _sync(folder)
+        for old in _newest_first(folder)[keep_last:]:
+            shutil.rmtree(old, ignore_errors=True)
+    distributed.barrier()
+
+
+def find_state(folder: Path) -> State | None:
+    """The newest whole state in `folder`; broken ones are passed over, with a line on each."""
+    for path in _newest_first(folder):
+        try:
+            return read_state(path)
+        except InputError as error:
+            print(f"passed over: {error}")
+    return None
+
+
+def read_state(path: str | Path) -> State:
+    """Check a state's files against its manifest. Raises InputError: it is no state, or not whole."""
+    path = Path(path)
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        files = manifest["files"]
+        state = State(path, manifest["step"], manifest["total_steps"], manifest["settings"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{path}: no training state; expected a folder like save_dir/state/step00000100") from None
+    for name, digest in files.items():
+        if not (path / name).is_file() or _digest(path / name) != digest:
+            raise InputError(f"{path}: this training state is broken: {name} is not the file that was written")
+    return state
+
+
+def load_state(engine, state: State) -> None:
+    """Put weights, optimizer, schedule and loss scale back. Every rank calls this."""
+    loaded, _ = engine.load_checkpoint(str(state.path), tag=TAG, load_module_strict=False)
+    assert loaded is not None, state.path
+
+
+def check_settings(state: State, settings: Mapping) -> None:
+    """Raises InputError naming the settings under which the state's run was started otherwise."""
+    changed = [
+        f"{key} was {state.settings.get(key)!r}, is {settings.get(key)!r}"
+        for key in sorted(state.settings.keys() | settings.keys())
+        if state.settings.get(key) != settings.get(key)
+    ]
+    if changed:
+        raise InputError(f"{state.path}: this run was started with other settings: {'; '.join(changed)}")
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step*"), reverse=True)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,78 @@
+"""The processes of a run: started by `deepspeed`, by `torchrun`, or plain `python` as a world of one."""
+
+import os
+import sys
+from collections.abc import Callable
+
+import torch
+from torch import distributed
+
+from depictqa.errors import EXIT_CODE, InputError
+
+LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+def start(device: torch.device) -> torch.device:
+    """Join the other processes (nccl on GPUs, gloo on CPUs).
+
+    Returns:
+        this process's device.
+    """
+    os.environ["DS_ACCELERATOR"] = device.type  # read when deepspeed is imported
+    backend = {"cuda": "nccl", "cpu": "gloo"}[device.type]
+    os.environ.setdefault("LOCAL_RANK", "0")
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    if all(name in os.environ for name in LAUNCHED):
+        distributed.init_process_group(backend)
+    else:
+        distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1)
+    return device
+
+
+def stop() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def is_first() -> bool:
+    return distributed.get_rank() == 0
+
+
+def say(text: str) -> None:
+    """Print a line, once for all ranks."""
+    if is_first():
+        print(text, flush=True)
+
+
+def together(work: Callable):
+    """Run `work` on every rank.
+
+    Raises:
+        InputError: on rank 0, if `work` raised it on any rank; the other ranks exit without a word.
+    """
+    result, error = None, None
+    try:
+        result = work()
+    except InputError as caught:
+        error = str(caught)
+    errors = [error] * distributed.get_world_size()
+    distributed.all_gather_object(errors, error)
+    fail_together(next((found for found in errors if found is not None), None))
+    return result
+
+
+def fail_together(error: str | None) -> None:
+    """Raise an error that every rank knows, on rank 0; the other ranks exit without a word. None: go on."""
+    if error is not None:
+        if is_first():
+            raise InputError(error)
+        sys.exit(EXIT_CODE)
+
+
+def from_first(work: Callable):
+    """Run `work` on rank 0 and hand its result to every rank. Raises InputError as `together`."""
+    outcome = [together(lambda: work() if is_first() else None)]
+    distributed.broadcast_object_list(outcome)
+    return outcome[0]

@@ -1,0 +1,74 @@
+"""What a run tells: metrics.jsonl (a line per optimizer step), tensorboard events, a bar with the time left."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+
+class RunLog:
+    """The log of rank 0. Lines after `first_step`, of a run that was killed and now continues, are dropped.
+
+    Args:
+        folder: of metrics.jsonl and the events.
+        first_step, total_steps: optimizer steps done, and in all.
+        print_every: optimizer steps between two updates of the numbers beside the bar.
+    """
+
+    def __init__(self, folder: Path, first_step: int, total_steps: int, print_every: int):
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "metrics.jsonl"
+        kept = _lines_until(path, first_step) if first_step else []
+        temporary = path.with_suffix(".jsonl.tmp")
+        temporary.write_text("".join(kept), encoding="utf-8")
+        os.replace(temporary, path)
+        self._file = open(path, "a", encoding="utf-8")
+        self._events = _open_events(folder, first_step)
+        self._bar = tqdm(total=total_steps, initial=first_step, desc="training", unit="step")
+        self._print_every = print_every
+        self._time = time.perf_counter()
+
+    def write(self, metrics: dict, samples: int) -> None:
+        """One optimizer step: `metrics` with at least `step`; `samples` gives samples_per_s."""
+        now = time.perf_counter()
+        metrics["samples_per_s"] = round(samples / (now - self._time), 3)
+        self._time = now
+        self._file.write(json.dumps(metrics) + "\n")
+        self._file.flush()
+        if self._events is not None:
+            for key, value in metrics.items():
+                if isinstance(value, (int, float)) and key != "step":
+                    self._events.add_scalar(f"train/{key}", value, metrics["step"])
+        self._bar.update()
+        if metrics["step"] % self._print_every == 0:
+            shown = {key: f"{metrics[key]:.4g}" for key in ("loss", "acc", "lr") if key in metrics}
+            self._bar.set_postfix(shown)
+
+    def close(self) -> None:
+        self._bar.close()
+        self._file.close()
+        if self._events is not None:
+            self._events.close()
+
+
+def _open_events(folder: Path, first_step: int):
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        print("tensorboard is not installed: no event files are written")
+        return None
+    return SummaryWriter(str(folder), purge_step=first_step + 1 if first_step else None)
+
+
+def _lines_until(path: Path, step: int) -> list[str]:
+    """The whole lines of the steps up to `step`."""
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []:
+        try:
+            if line.endswith("\n") and json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (ValueError, KeyError, TypeError):
+            continue
+    return kept

@@ -1,0 +1,124 @@
+"""From a config to the numbers of a run: steps, warm-up, precision, and DeepSpeed's own configuration."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from easydict import EasyDict
+
+from depictqa.errors import InputError
+
+LEAST_WARMUP = 10  # optimizer steps
+TORCH_ADAM = ("adam", "adamw")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many steps a run has. A micro step is one forward and backward of every rank; `accumulation` of them
+    make an optimizer step."""
+
+    epochs: int
+    batch_size: int  # samples of a micro step on all ranks
+    batches_per_epoch: int  # micro steps; the incomplete last batch is left out
+    accumulation: int
+    schedule_steps: int  # what the learning rate's schedule counts to
+    warmup_steps: int
+
+    @property
+    def optimizer_steps(self) -> int:
+        """Updates that the data suffices for; micro steps after the last of them would change nothing."""
+        return self.epochs * self.batches_per_epoch // self.accumulation
+
+    @property
+    def micro_steps(self) -> int:
+        return self.optimizer_steps * self.accumulation
+
+
+def make_plan(length: int, world_size: int, micro_batch: int, accumulation: int, epochs: int, warmup_rate: float) -> Plan:
+    """Count steps.
+
+    Args:
+        length: samples of an epoch.
+        micro_batch: samples of a micro step on one rank.
+        warmup_rate: share of the steps that warm up; never under LEAST_WARMUP steps.
+
+    Raises:
+        InputError: the data does not suffice for one optimizer step.
+    """
+    batch = micro_batch * accumulation * world_size
+    schedule_steps = epochs * length // batch
+    plan = Plan(
+        epochs,
+        micro_batch * world_size,
+        length // (micro_batch * world_size),
+        accumulation,
+        schedule_steps,
+        max(LEAST_WARMUP, int(schedule_steps * warmup_rate)),
+    )
+    if plan.optimizer_steps < 1:
+        raise InputError(
+            f"{epochs} epochs of {length} samples do not fill one optimizer step of {batch} samples "
+            f"({world_size} processes x micro batch {micro_batch} x accumulation {accumulation})"
+        )
+    return plan
+
+
+def plan_from(config: EasyDict, length: int, world_size: int) -> Plan:
+    """The plan of a config; see `make_plan`."""
+    sizes = {"train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1}
+    for key in sizes:
+        sizes[key] = config.deepspeed.get(key, 1)
+        if not isinstance(sizes[key], int) or sizes[key] < 1:
+            raise InputError(f"{config.config_path}: deepspeed.{key}: expected a number from 1 on, found {sizes[key]!r}")
+    return make_plan(length, world_size, *sizes.values(), config.train.epochs, config.train.warmup_rate)
+
+
+def pick_precision(config: EasyDict, device: torch.device) -> torch.dtype:
+    """The model's dtype: deepspeed.fp16 or deepspeed.bf16 where enabled, else fp32.
+
+    Raises:
+        InputError: both are enabled, fp16 on a CPU, or `dtype` says otherwise.
+    """
+    enabled = [name for name in ("fp16", "bf16") if config.deepspeed.get(name, {}).get("enabled")]
+    if len(enabled) == 2:
+        raise InputError(f"{config.config_path}: deepspeed.fp16.enabled and deepspeed.bf16.enabled exclude each other")
+    name = enabled[0] if enabled else "fp32"
+    if name == "fp16" and device.type != "cuda":
+        raise InputError(
+            f"{config.config_path}: deepspeed.fp16.enabled: fp16 trains on a GPU only, and the device is {device.type}; "
+            "set deepspeed.fp16.enabled=false for fp32"
+        )
+    if config.dtype not in ("auto", name):
+        raise InputError(
+            f"{config.config_path}: dtype is {config.dtype}, but deepspeed.fp16 and deepspeed.bf16 say {name}; "
+            "training goes by them: leave dtype at auto"
+        )
+    return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[name]
+
+
+def deepspeed_config(config: EasyDict, plan: Plan, device: torch.device) -> tuple[dict, list[str]]:
+    """DeepSpeed's configuration with what is computed filled in.
+
+    Returns:
+        the configuration, and a line for each key that was changed, for the log.
+    """
+    settings, notes = copy.deepcopy(dict(config.deepspeed)), []
+    low_precision = [name for name in ("fp16", "bf16") if settings.get(name, {}).get("enabled")]
+    zero = settings.setdefault("zero_optimization", {})
+    if low_precision and zero.get("stage", 0) == 0:
+        zero["stage"] = 1
+        notes.append(f"deepspeed.zero_optimization.stage: 0 -> 1, which keeps fp32 master weights beside {low_precision[0]}")
+    if device.type == "cpu" and zero.pop("offload_optimizer", None):
+        notes.append("deepspeed.zero_optimization.offload_optimizer: not needed, all is on the CPU")
+    if "bf16" in low_precision:
+        settings.setdefault("data_types", {}).setdefault("grad_accum_dtype", "fp32")
+    if settings.get("optimizer", {}).get("type", "").lower() in TORCH_ADAM:
+        settings["optimizer"].setdefault("params", {}).setdefault("torch_adam", True)  # DeepSpeed's own needs a compiler
+    if settings.get("scheduler", {}).get("type") == "WarmupDecayLR":
+        steps = {"total_num_steps": plan.schedule_steps, "warmup_num_steps": plan.warmup_steps}
+        settings["scheduler"].setdefault("params", {}).update(steps)
+    settings.setdefault("gradient_accumulation_steps", 1)
+    settings.setdefault("train_micro_batch_size_per_gpu", 1)
+    settings.setdefault("steps_per_print", None)
+    settings.setdefault("timers", {"throughput": {"enabled": False}})  # it waits for the GPU at every micro step
+    return settings, notes
