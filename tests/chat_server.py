@@ -1,0 +1,117 @@
+"""A real HTTP server in OpenAI's form that misbehaves as told, on 127.0.0.1.
+
+What it does for an item follows from a script: item -> list of behaviours, one for each call, the last repeated.
+The item is the last word of the question.
+"""
+
+import json
+import threading
+import time
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class ChatServer:
+    """Attributes: `calls` (item -> calls received), `completed` (item -> answers sent whole), `times`, `bodies`."""
+
+    def __init__(self, script=None, default=("ok",), answer="8 9\nGood.", delay=0.0):
+        self.script, self.default, self.answer, self.delay = script or {}, default, answer, delay
+        self.calls, self.completed = Counter(), Counter()
+        self.times, self.bodies, self.headers = [], [], []
+        self.busy, self.most_busy = 0, 0
+        self.lock = threading.Lock()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                outer.handle(self)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+    def handle(self, http):
+        body = json.loads(http.rfile.read(int(http.headers["Content-Length"])))
+        content = body["messages"][-1]["content"]
+        text = content if isinstance(content, str) else " ".join(part.get("text", "") for part in content)
+        item = text.split()[-1]
+        with self.lock:
+            behaviours = self.script.get(item, self.default)
+            behaviour = behaviours[min(self.calls[item], len(behaviours) - 1)]
+            self.calls[item] += 1
+            self.times.append((time.monotonic(), item))
+            self.bodies.append(body)
+            self.headers.append({name.lower(): value for name, value in http.headers.items()})
+            self.busy += 1
+            self.most_busy = max(self.most_busy, self.busy)
+        try:
+            time.sleep(self.delay)
+            self.behave(http, body, item, behaviour)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        finally:
+            with self.lock:
+                self.busy -= 1
+
+    def behave(self, http, body, item, behaviour):
+        kind, _, argument = behaviour.partition(":")
+        if kind == "hang":
+            time.sleep(float(argument or 5))
+            http.close_connection = True
+        elif kind == "drop":
+            http.close_connection = True
+        elif kind == "badjson":
+            self.send(http, 200, b'{"choices": [{"mess')
+        elif kind == "html":
+            self.send(http, 200, b"<html>Bad gateway</html>", {"Content-Type": "text/html"})
+        elif kind == "429":
+            self.error(http, 429, "slow down", "rate_limit_exceeded", {"Retry-After": argument or "0.2"})
+        elif kind == "old_field" and "max_tokens" in body:
+            self.error(http, 400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.", None)
+        elif kind.isdigit():
+            self.error(http, int(kind), f"error {kind}", argument or None)
+        else:
+            self.complete(http, item, kind, argument)
+
+    def complete(self, http, item, kind, argument):
+        message, finish = {"role": "assistant", "content": argument or self.answer}, "stop"
+        if kind == "refusal":
+            message |= {"content": None, "refusal": "I cannot help with that."}
+        elif kind == "filter":
+            message["content"], finish = None, "content_filter"
+        elif kind == "cut":
+            finish = "length"
+        elif kind == "empty":
+            message["content"] = ""
+        usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+        choice = {"index": 0, "message": message, "finish_reason": finish}
+        completion = {"id": item, "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], "usage": usage}
+        self.send(http, 200, json.dumps(completion).encode())
+        with self.lock:
+            self.completed[item] += 1
+
+    def error(self, http, status, message, code, headers=None):
+        body = {"error": {"message": message, "type": "error", "param": None, "code": code}}
+        self.send(http, status, json.dumps(body).encode(), headers)
+
+    def send(self, http, status, payload, headers=None):
+        http.send_response(status)
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(payload))} | (headers or {})
+        for name, value in headers.items():
+            http.send_header(name, value)
+        http.end_headers()
+        http.wfile.write(payload)
+        http.wfile.flush()
