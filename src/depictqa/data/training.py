@@ -17,9 +17,8 @@ from depictqa.data.images import open_image
 from depictqa.errors import InputError
 from depictqa.model.depictqa import Conversation
 from depictqa.model.preprocess import ImagePreprocessor
-from depictqa.prompts import TASKS, Task, get_task
+from depictqa.prompts import Task, get_task
 
-ALL_FIELDS = ("image_ref", "image_A", "image_B", "image")
 ROLES = ("human", "gpt")
 MOST_SHOWN = 10
 
@@ -46,7 +45,7 @@ def read_mixture(
 
     Raises:
         InputError: a file is absent or no list of items; or lists the first items that have no conversation, roles
-            out of order, an unknown task or images that do not fit it; or the first pictures that are missing.
+            out of order, an unknown task or too few images for it; or the first pictures that are missing.
     """
     root_dir = Path(root_dir)
     metas = [_read_weight(entry, where) for entry in meta_paths_weights]
@@ -87,11 +86,10 @@ def read_training_items(path: Path, root_dir: Path) -> list[TrainingItem]:
 
 def _read_item(entry: dict, name: str, root_dir: Path) -> TrainingItem:
     task = get_task(entry.get("task_type"))
-    given = {field: entry[field] for field in ALL_FIELDS if entry.get(field) is not None}
-    if set(given) != set(task.fields):
-        fitting = [other.name for other in TASKS.values() if set(other.fields) == set(given)]
-        advice = f"; these fit {' or '.join(fitting)}" if fitting else ""
-        raise InputError(f"task {task.name} takes {', '.join(task.fields)}, found {', '.join(given) or 'no image'}{advice}")
+    given = {field: entry.get(field) for field in task.fields}  # other pictures of the item are not looked at
+    absent = [field for field, value in given.items() if value is None]
+    if absent:
+        raise InputError(f"task {task.name} takes {', '.join(task.fields)}; {', '.join(absent)} absent")
     wrong = [field for field, value in given.items() if not isinstance(value, str)]
     if wrong:
         raise InputError(f"{wrong[0]}: expected a path, found {given[wrong[0]]!r}")
