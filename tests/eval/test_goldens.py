@@ -11,7 +11,7 @@ STRICT = {"multi_plain", "multi_confidence"}  # the data hold "Noiseandblur" and
 # name -> what the one line on stderr must say: the original dropped or doubled these in silence
 FAULTY = {
     "rating_plain": "1 ids occur more than once in the predictions: s0; ",
-    "single_confidence": "1 answers have no prediction (--allow_missing counts them as wrong): s2",
+    "single_confidence": "1 answers have no prediction (see --allow_missing): s2",
     "voting_last_prediction_missing_is_silently_dropped": "1 answers have no prediction",
 }
 MESSAGES = {
@@ -23,7 +23,7 @@ MESSAGES = {
     "no_matching_sample": "none of the 0 predictions has an id of the 16 answers",
     "wrong_suffix": "rating_gt.txt: expected a file named .json",
     "voting_bad_answer": "item v0076: expected 'Image A' or 'Image B' as the field 'text', found 'Image C'",
-    "voting_missing_prediction": "1 answers have no prediction (--allow_missing counts them as wrong): v0076",
+    "voting_missing_prediction": "1 answers have no prediction (see --allow_missing): v0076",
 }
 
 

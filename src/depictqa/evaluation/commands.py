@@ -9,12 +9,14 @@ import argparse
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from time import monotonic
 
 from depictqa.answers import index_by_id, read_items, read_json, write_json
 from depictqa.errors import InputError, exit_cleanly
 from depictqa.evaluation import accuracy
 from depictqa.evaluation.joining import Problems, some
 
+PROGRESS_SECONDS = 5
 PICTURES = (".png", ".svg", ".pdf")
 
 
@@ -105,13 +107,69 @@ def voting_command() -> None:
 
 
 @exit_cleanly
+def judge_command(version: str) -> None:
+    """Scores of long answers by a language model, each paid for once."""
+    from depictqa.chat_api import FAILED, UNASKED, add_arguments, options_from
+    from depictqa.evaluation.judge import judge, read_prompt
+
+    parser = argparse.ArgumentParser(description=f"Scores of long answers by a language model ({version}).")
+    parser.add_argument("--pred_path", required=True, help="answers of infer.py (.json or .jsonl)")
+    parser.add_argument("--gt_path", required=True, help="items with id, answer and query")
+    parser.add_argument("--save_path", type=_json, required=True, help="the verdicts; run again to go on")
+    parser.add_argument("--prompt_file", help="another prompt, with {question}, {reference} and {answer}")
+    parser.add_argument("--allow_missing", action="store_true", help="judge what is there")
+    parser.add_argument("--json", type=_json, help="write the figures to this file, too")
+    add_arguments(parser, max_tokens=512, temperature=0.0)
+    args = parser.parse_args()
+
+    options = options_from(args)
+    prompt = read_prompt(args.prompt_file) if args.prompt_file else None
+    predictions, answers = read_items(args.pred_path), read_items(args.gt_path)
+    ledger = args.save_path.with_suffix(".ledger.jsonl")
+    progress = _Progress(len(predictions))
+    settings = {"prompt": prompt, "allow_missing": args.allow_missing, "on_verdict": progress}
+    try:
+        result = judge(version, predictions, answers, options, ledger, **settings)
+    except InputError as error:
+        raise InputError(f"{args.pred_path}, {args.gt_path}: {error}") from None
+    write_json(args.save_path, [asdict(verdict) for verdict in result.verdicts])
+
+    scored = len(result.scores)
+    others = ", ".join(f"{count} {status}" for status, count in sorted(result.statuses.items()) if status != "ok")
+    print(f"{scored} of {len(result.verdicts)} items scored" + (f" (not scored: {others})" if others else ""))
+    unfinished = result.statuses[FAILED] + result.statuses[UNASKED]
+    if unfinished:
+        reason = next(verdict.reason for verdict in result.verdicts if verdict.status in (FAILED, UNASKED))
+        raise InputError(f"{args.save_path}: {unfinished} items have no verdict ({reason}); run again to go on")
+    low, high = result.interval95
+    print(f"{version} score: {result.figure:.4f} (95% interval {low:.4f} to {high:.4f})")
+    if args.json:
+        figures = {"figure": result.figure, "interval95": [low, high], "statuses": dict(result.statuses)}
+        means = result.scores.mean(axis=0).tolist()
+        write_json(args.json, {"version": version, "model": args.model, **figures, "means": means, "spent": result.spent})
+
+
+class _Progress:
+    """A line on stderr every few seconds."""
+
+    def __init__(self, total: int):
+        self.total, self.done, self.last = total, 0, monotonic()
+
+    def __call__(self, _) -> None:
+        self.done += 1
+        if monotonic() - self.last > PROGRESS_SECONDS:
+            self.last = monotonic()
+            print(f"{self.done} of {self.total}", file=sys.stderr)
+
+
+@exit_cleanly
 def choice_questions_command() -> None:
     """Turn a benchmark's json into a meta file for infer.py."""
     from depictqa.evaluation.choice import to_question
 
     parser = argparse.ArgumentParser(description="Multiple-choice benchmark -> questions for infer.py.")
     parser.add_argument("--gt_path", required=True, help="items with id, image, question, options and answer")
-    parser.add_argument("--save_path", type=Path, required=True, help="meta file to write (.json)")
+    parser.add_argument("--save_path", type=_json, required=True, help="meta file to write (.json)")
     args = parser.parse_args()
     items = index_by_id(read_items(args.gt_path), args.gt_path)
     try:
@@ -125,8 +183,14 @@ def choice_questions_command() -> None:
 def _add_common(parser: argparse.ArgumentParser, allow_missing: str) -> None:
     parser.add_argument("--allow_missing", action="store_true", help=allow_missing)
     parser.add_argument("--strict_original", action="store_true", help="the original's figure, its faults included")
-    parser.add_argument("--json", type=Path, help="write all figures to this file, too")
+    parser.add_argument("--json", type=_json, help="write all figures to this file, too")
     parser.add_argument("--plot", type=_picture, help=f"draw the figures into this file ({', '.join(PICTURES)})")
+
+
+def _json(text: str) -> Path:
+    if Path(text).suffix != ".json":
+        raise argparse.ArgumentTypeError(f"{text}: expected a name that ends in .json")
+    return Path(text)
 
 
 def _picture(text: str) -> Path:

@@ -29,7 +29,7 @@ class Problems:
         found = [
             (self.repeated_predictions, "ids occur more than once in the predictions"),
             (self.repeated_answers, "ids occur more than once in the answers"),
-            (() if allow_missing else self.missing, "answers have no prediction (--allow_missing counts them as wrong)"),
+            (() if allow_missing else self.missing, "answers have no prediction (see --allow_missing)"),
         ]
         return [f"{len(ids)} {what}: {some(ids)}" for ids, what in found if ids]
 
