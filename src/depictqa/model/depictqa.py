@@ -20,7 +20,7 @@ from depictqa.model.preprocess import normalize
 from depictqa.model.tokenizer import Tokenizer
 from depictqa.prompts import FORMATS, Task, render, render_answer, render_question
 
-MOST_PADDING = 0.75  # pictures share a pass through the ViT if the smaller has this share of the larger's patches
+LEAST_SHARE = 0.75  # pictures share a pass through the ViT if the smaller has this share of the larger's pixels
 
 
 @dataclass
@@ -73,6 +73,7 @@ class DepictQA(nn.Module):
         self.unique_tag = unique_tag
         self.max_tokens = max_tokens
         self.hidden_id = tokenizer.eos_token_id if mask_answer_ends else None
+        self.least_share = LEAST_SHARE  # 0: one pass through the ViT, whatever the sizes, as ZeRO 3 needs it
 
     @property
     def device(self) -> torch.device:
@@ -90,7 +91,7 @@ class DepictQA(nn.Module):
     def embed_images(self, images: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Pictures, uint8 [3, H, W] of any sizes, to what stands between the text: a list of [N_i, D]."""
         embeds: list[torch.Tensor] = [torch.empty(0)] * len(images)
-        for group in _similar_sizes(images):
+        for group in _similar_sizes(images, self.least_share):
             pixels = [normalize(images[i].to(self.device), self.vision_encoder.dtype) for i in group]
             with torch.no_grad():
                 features, padding_mask = self.vision_encoder(pixels)  # [B, N, C], [B, N]
@@ -154,13 +155,13 @@ class DepictQA(nn.Module):
         )
 
 
-def _similar_sizes(images: Sequence[torch.Tensor]) -> list[list[int]]:
+def _similar_sizes(images: Sequence[torch.Tensor], least_share: float = LEAST_SHARE) -> list[list[int]]:
     """Group indices of pictures so that little is lost on padding, largest first."""
     groups: list[list[int]] = []
     largest = 0
     for i in sorted(range(len(images)), key=lambda i: -images[i][0].numel()):
         size = images[i][0].numel()
-        if not groups or size < MOST_PADDING * largest:
+        if not groups or size < least_share * largest:
             groups.append([])
             largest = size
         groups[-1].append(i)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -26,7 +27,8 @@ class RunLog:
         os.replace(temporary, path)
         self._file = open(path, "a", encoding="utf-8")
         self._events = _open_events(folder, first_step)
-        self._bar = tqdm(total=total_steps, initial=first_step, desc="training", unit="step")
+        every = 0.5 if sys.stderr.isatty() else 30.0  # seconds; a log file need not see every step
+        self._bar = tqdm(total=total_steps, initial=first_step, desc="training", unit="step", mininterval=every)
         self._print_every = print_every
         self._time = time.perf_counter()
 
@@ -44,7 +46,7 @@ class RunLog:
         self._bar.update()
         if metrics["step"] % self._print_every == 0:
             shown = {key: f"{metrics[key]:.4g}" for key in ("loss", "acc", "lr") if key in metrics}
-            self._bar.set_postfix(shown)
+            self._bar.set_postfix(shown, refresh=False)
 
     def close(self) -> None:
         self._bar.close()

@@ -1,7 +1,6 @@
 """What `train.py` does: everything is checked, then the model is loaded, then the loop runs."""
 
 import hashlib
-import logging
 import shutil
 from pathlib import Path
 
@@ -14,11 +13,13 @@ from depictqa.config import load_config, parse_overrides, require_file
 from depictqa.data.training import MicroBatches, TrainingItem, TrainingSet, load_batches, read_mixture
 from depictqa.errors import InputError
 from depictqa.model.build import build_model, build_preprocessor, pick_device
+from depictqa.model.depictqa import DepictQA
 from depictqa.training.checkpoint import State, check_settings, find_state, load_state, read_state
 from depictqa.training.distributed import from_first, is_first, say, start, stop, together
+from depictqa.training.engine import build_engine
 from depictqa.training.loop import Saving, run
 from depictqa.training.metrics import RunLog
-from depictqa.training.settings import Plan, deepspeed_config, pick_precision, plan_from
+from depictqa.training.settings import Plan, pick_precision, plan_from
 
 RESUMED_WITH = ("seed", "model", "vision_preprocess", "deepspeed", "train.epochs", "train.warmup_rate")  # the same settings
 
@@ -54,7 +55,8 @@ def _train(config: EasyDict, device: torch.device, dtype: torch.dtype, resume: s
     if state and state.finished:
         say(f"{state.path}: this run is finished; nothing to do")
         return
-    engine = _build_engine(config, plan, device, dtype, state is None)
+    model = together(lambda: _load_model(config, device, dtype, from_delta=state is None))
+    engine = build_engine(model, config, plan, device)
     if state:
         load_state(engine, state)
         say(f"continues after step {state.step} of {plan.optimizer_steps}, from {state.path}")
@@ -128,24 +130,18 @@ def _choose_state(config: EasyDict, resume: str | None, settings: dict) -> State
     return state
 
 
-def _build_engine(config: EasyDict, plan: Plan, device: torch.device, dtype: torch.dtype, fresh: bool):
-    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
-    import deepspeed  # after `start`: it looks at the device when imported
-
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # it would be compiled at the first start, for 90 s
+def _load_model(config: EasyDict, device: torch.device, dtype: torch.dtype, from_delta: bool) -> DepictQA:
     torch.manual_seed(config.seed)
-    delta = config.model.delta_path
-    has_delta = fresh and delta is not None and Path(delta).exists()
-    model = together(lambda: build_model(config, device, dtype, delta=has_delta))
-    if has_delta:
-        say(f"*** training STARTS FROM the delta {delta} (model.delta_path), not from scratch ***")
-    trained = [p for p in model.parameters() if p.requires_grad]
-    say(f"{sum(p.numel() for p in trained):,} of {sum(p.numel() for p in model.parameters()):,} parameters train, {dtype}")
-    settings, notes = deepspeed_config(config, plan, device)
-    for note in notes:
-        say(note)
-    engine, *_ = deepspeed.initialize(model=model, model_parameters=trained, config=settings)
-    return engine
+    path = config.model.delta_path
+    from_delta = from_delta and path is not None and Path(path).exists()
+    model = build_model(config, device, dtype, delta=from_delta)
+    if from_delta:
+        say(f"*** training STARTS FROM the delta {path} (model.delta_path), not from scratch ***")
+    trained, everything = (
+        sum(p.numel() for p in model.parameters() if p.requires_grad or not only) for only in (True, False)
+    )
+    say(f"{trained:,} of {everything:,} parameters train; {str(dtype).removeprefix('torch.')} on {device}")
+    return model
 
 
 def _open_log(config: EasyDict, plan: Plan, first_step: int) -> RunLog:

@@ -1,6 +1,5 @@
-"""From a config to the numbers of a run: steps, warm-up, precision, and DeepSpeed's own configuration."""
+"""From a config to the numbers of a run: steps, warm-up, precision."""
 
-import copy
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +8,6 @@ from easydict import EasyDict
 from depictqa.errors import InputError
 
 LEAST_WARMUP = 10  # optimizer steps
-TORCH_ADAM = ("adam", "adamw")
 
 
 @dataclass(frozen=True)
@@ -94,31 +92,3 @@ def pick_precision(config: EasyDict, device: torch.device) -> torch.dtype:
             "training goes by them: leave dtype at auto"
         )
     return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[name]
-
-
-def deepspeed_config(config: EasyDict, plan: Plan, device: torch.device) -> tuple[dict, list[str]]:
-    """DeepSpeed's configuration with what is computed filled in.
-
-    Returns:
-        the configuration, and a line for each key that was changed, for the log.
-    """
-    settings, notes = copy.deepcopy(dict(config.deepspeed)), []
-    low_precision = [name for name in ("fp16", "bf16") if settings.get(name, {}).get("enabled")]
-    zero = settings.setdefault("zero_optimization", {})
-    if low_precision and zero.get("stage", 0) == 0:
-        zero["stage"] = 1
-        notes.append(f"deepspeed.zero_optimization.stage: 0 -> 1, which keeps fp32 master weights beside {low_precision[0]}")
-    if device.type == "cpu" and zero.pop("offload_optimizer", None):
-        notes.append("deepspeed.zero_optimization.offload_optimizer: not needed, all is on the CPU")
-    if "bf16" in low_precision:
-        settings.setdefault("data_types", {}).setdefault("grad_accum_dtype", "fp32")
-    if settings.get("optimizer", {}).get("type", "").lower() in TORCH_ADAM:
-        settings["optimizer"].setdefault("params", {}).setdefault("torch_adam", True)  # DeepSpeed's own needs a compiler
-    if settings.get("scheduler", {}).get("type") == "WarmupDecayLR":
-        steps = {"total_num_steps": plan.schedule_steps, "warmup_num_steps": plan.warmup_steps}
-        settings["scheduler"].setdefault("params", {}).update(steps)
-    settings.setdefault("gradient_accumulation_steps", 1)
-    settings.setdefault("train_micro_batch_size_per_gpu", 1)
-    settings.setdefault("steps_per_print", None)
-    settings.setdefault("timers", {"throughput": {"enabled": False}})  # it waits for the GPU at every micro step
-    return settings, notes
