@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
 
-from depictqa.answers import index_by_id, read_items, read_json, write_json
+from depictqa.answers import index_by_id, read_items, read_json, write_json, write_text
 from depictqa.errors import InputError, exit_cleanly
 from depictqa.evaluation import accuracy
 from depictqa.evaluation.joining import Problems, some
@@ -178,6 +178,33 @@ def choice_questions_command() -> None:
         raise InputError(f"{args.gt_path}: {error}") from None
     write_json(args.save_path, questions)
     print(f"{len(questions)} questions: {args.save_path}")
+
+
+@exit_cleanly
+def report_command() -> None:
+    """Every figure that applies to a folder of answers, on one page."""
+    parser = argparse.ArgumentParser(description="One html page over a folder of answers.")
+    parser.add_argument("--answers", type=Path, required=True, help="folder of answers and of the judge's verdicts")
+    parser.add_argument("--gt_paths", nargs="+", required=True, help="files, or folders of files, with true answers")
+    parser.add_argument("--save_path", type=Path, required=True, help="page to write (.html)")
+    parser.add_argument("--compare", type=Path, help="folder of another model's answers, same file names")
+    parser.add_argument("--by", default="severity", help="field of the answers to group by")
+    parser.add_argument("--title", help="the page's heading; the answers' folder unless given")
+    args = parser.parse_args()
+    if args.save_path.suffix != ".html":
+        raise InputError(f"--save_path: expected a name that ends in .html, found {args.save_path}")
+
+    from depictqa.evaluation.page import render
+    from depictqa.evaluation.report import collect, read_truths
+
+    sections = collect(args.answers, read_truths(args.gt_paths), by=args.by, other=args.compare)
+    write_text(args.save_path, render(args.title or f"Answers in {args.answers}", sections))
+    for section in sections:
+        figure = "no figure" if section.value is None else f"{section.measure} {section.value:.4f}"
+        print(f"{section.name}: {figure}, {section.samples} answers")
+        for note in section.notes:
+            print(f"note: {section.name}: {note}", file=sys.stderr)
+    print(f"page: {args.save_path}")
 
 
 def _add_common(parser: argparse.ArgumentParser, allow_missing: str) -> None:

@@ -1,0 +1,26 @@
+"""The evaluation runs where no torch is installed, and accuracy starts without scipy and matplotlib."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.evaluation.goldens import ROOT
+
+MODULES = sorted(path.stem for path in (ROOT / "src" / "depictqa" / "evaluation").glob("[a-z]*.py"))
+
+
+def loaded(code: str) -> set[str]:
+    command = [sys.executable, "-c", f"{code}; import sys; print(*{{name.split('.')[0] for name in sys.modules}})"]
+    done = subprocess.run(command, cwd=ROOT / "src", capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.slow
+def test_the_evaluation_loads_neither_torch_nor_the_model():
+    names = loaded("import depictqa.chat_api, " + ", ".join(f"depictqa.evaluation.{module}" for module in MODULES))
+    assert {"torch", "transformers"}.isdisjoint(names) and "scipy" in names
+
+
+def test_accuracy_starts_light():
+    assert {"torch", "scipy", "matplotlib", "openai"}.isdisjoint(loaded("import depictqa.evaluation.commands"))
