@@ -1,0 +1,77 @@
+"""Tiny training runs: a model of 0.9 M parameters on eighteen conversations about golden pictures."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import DATA, tiny_config
+
+SRC = Path(__file__).parents[2] / "src"
+PICTURES = ("s10_84x84.png", "s11_84x84.png", "s06_33x47.png", "s16_dist_128x96.png")
+TASKS = ("quality_compare", "quality_single_A_noref", "description")
+DEEPSPEED = {
+    "train_micro_batch_size_per_gpu": 2,
+    "gradient_accumulation_steps": 2,
+    "gradient_clipping": 1.0,
+    "optimizer": {"type": "Adam", "params": {"lr": 2e-4, "betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 1e-3}},
+    "scheduler": {"type": "WarmupDecayLR", "params": {"warmup_min_lr": 1e-8, "warmup_max_lr": 2e-4}},
+}
+
+
+def make_items(count: int = 18) -> list[dict]:
+    """Three tasks in turn, answers of unequal lengths."""
+    items = []
+    for number in range(count):
+        first, second, third = (PICTURES[(number + step) % len(PICTURES)] for step in range(3))
+        answer = "Image A." if number % 2 else "The picture is noisy, and its colours are pale."
+        turns = [{"from": "human", "value": f"Question {number}?"}, {"from": "gpt", "value": answer}]
+        item = {"id": number, "task_type": TASKS[number % 3], "conversations": turns}
+        images = {"image": first} if item["task_type"] == "description" else {}
+        images = images or {"image_ref": first, "image_A": second, "image_B": third}
+        items.append(item | images)
+    return items
+
+
+def make_run(folder: Path, items: list[dict] | None = None, model: str = "base", **sections) -> Path:
+    """Write metas and config.yaml of a run; `sections` are merged over the config. Returns the config's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "meta.json").write_text(json.dumps(make_items() if items is None else items), encoding="utf-8")
+    sections["data"] = {
+        "num_workers": 0,
+        "root_dir": str(DATA / "images"),
+        "train": {"meta_paths_weights": [[str(folder / "meta.json"), 1]]},
+        **sections.get("data", {}),
+    }
+    sections["deepspeed"] = {**DEEPSPEED, **sections.get("deepspeed", {})}
+    return tiny_config(folder, model, **sections)
+
+
+def start(config: Path, *arguments: str, processes: int = 0, **environment) -> subprocess.Popen:
+    """Start train.py: plain, or `processes` of it under torchrun. Its output goes to `output` beside the config."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes else []
+    with open(config.parent / "output", "w", encoding="utf-8") as output:
+        return subprocess.Popen(
+            [sys.executable, *launcher, str(SRC / "train.py"), "--cfg", str(config), *arguments],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        )
+
+
+def train(config: Path, *arguments: str, processes: int = 0, code: int = 0) -> str:
+    """Run train.py to its end; what it printed. Fails unless it exits with `code`."""
+    process = start(config, *arguments, processes=processes)
+    assert process.wait(timeout=300) == code, output_of(config)
+    return output_of(config)
+
+
+def output_of(config: Path) -> str:
+    return (config.parent / "output").read_text(encoding="utf-8")
+
+
+def metrics_of(config: Path) -> list[dict]:
+    """The lines of metrics.jsonl without what depends on the clock."""
+    lines = (config.parent / "log" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    return [{key: value for key, value in json.loads(line).items() if key != "samples_per_s"} for line in lines]

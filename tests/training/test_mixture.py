@@ -1,0 +1,124 @@
+"""Training metas: order and repetition as published, every mistake named before a model is loaded."""
+
+import json
+import random
+
+import pytest
+
+from conftest import DATA, golden
+from depictqa.data.images import open_image
+from depictqa.data.training import MicroBatches, TrainingSet, collate, load_batches, read_mixture
+from depictqa.errors import InputError
+from depictqa.model.preprocess import ImagePreprocessor
+from runs import make_items
+
+TURNS = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
+PREPROCESS = ImagePreprocessor(patch_size=14, resize=224, max_size=672, crop_ratio=(0.7, 1.0))
+
+
+def read(folder, items, check_images=False):
+    (folder / "meta.json").write_text(json.dumps(items), encoding="utf-8")
+    return read_mixture([[str(folder / "meta.json"), 1]], DATA / "images", "config.yaml: metas", check_images)
+
+
+def test_weights_repeat_metas_in_order_and_extra_images_are_ignored(tmp_path):
+    case = golden("training/training.json")["dataset"]
+    for name, items in case["meta_files"].items():
+        mended = [item | {"conversations": TURNS} for item in items]
+        (tmp_path / f"{name}.json").write_text(json.dumps(mended), encoding="utf-8")
+    items = read_mixture(case["meta_paths_weights"], tmp_path, "config.yaml: metas", check_images=False)
+    assert [int(item.id.split("#")[1]) for item in items] == case["order_of_ids"]
+    fields = {"image_ref": "img_path", "image": "img_path", "image_A": "img_A_path", "image_B": "img_B_path"}
+    for item, expected in zip(items, case["items"], strict=True):
+        assert item.task.name == expected["task_type"]
+        paths = [expected[fields[field]].replace("<root_dir>", str(tmp_path)) for field in item.task.fields]
+        assert list(item.image_paths) == paths
+
+
+def test_an_image_that_the_task_does_not_need_is_no_mistake(tmp_path):
+    item = make_items(2)[1]
+    assert item["image_B"] and item["task_type"] == "quality_single_A_noref"
+    (read_item,) = read(tmp_path, [item])
+    assert [path.rsplit("/", 1)[1] for path in read_item.image_paths] == [item["image_A"]]
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"task_type": "quality"}, "unknown task 'quality'; expected one of quality_single_A,"),
+        ({"task_type": None}, "unknown task 'None'"),
+        ({"image_ref": None}, "task quality_compare takes image_ref, image_A, image_B; image_ref absent"),
+        ({"image_A": 7}, "image_A: expected a path, found 7"),
+        ({"conversations": []}, "'conversations' is missing or empty"),
+        ({"conversations": TURNS[::-1]}, "turn 0: expected 'from: human', found 'gpt'"),
+        ({"conversations": TURNS[:1]}, "the answer ('from: gpt') to the last question is missing"),
+        ({"conversations": [TURNS[0], {"from": "gpt", "value": " "}]}, "turn 1: 'value' is missing or empty"),
+        ({"conversations": ["q", "a"]}, "turn 0: expected 'from: human', found None"),
+    ],
+)
+def test_a_broken_item_is_named(tmp_path, change, message):
+    with pytest.raises(InputError) as error:
+        read(tmp_path, [*make_items(3), make_items(1)[0] | {"id": "odd"} | change])
+    assert "meta.json: 1 of 4 items cannot be trained on: item odd: " in str(error.value)
+    assert message in str(error.value)
+
+
+def test_ten_mistakes_are_shown_of_many(tmp_path):
+    with pytest.raises(InputError) as error:
+        read(tmp_path, [item | {"task_type": "x"} for item in make_items()])
+    assert "18 of 18 items" in str(error.value) and str(error.value).count("unknown task") == 10
+
+
+def test_missing_pictures_and_metas_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"2 of 5 images do not exist: .*no1.png, .*no2.png"):
+        read(tmp_path, [*make_items(2), make_items(3)[2] | {"image": "no1.png"}, make_items(3)[2] | {"image": "no2.png"}], True)
+    with pytest.raises(InputError, match="1 meta files do not exist: .*none.json"):
+        read_mixture([["none.json", 1]], tmp_path, "config.yaml: metas")
+    with pytest.raises(InputError, match="expected \\[meta file, times it is repeated\\], found 'none.json'"):
+        read_mixture(["none.json"], tmp_path, "config.yaml: metas")
+    with pytest.raises(InputError, match="no items to train on"):
+        read_mixture([], tmp_path, "config.yaml: metas")
+
+
+@pytest.mark.parametrize("case", [case for case in golden("training/training.json")["sampler"] if case["drop_last"]])
+def test_ranks_share_a_global_batch_as_published(case, monkeypatch):
+    monkeypatch.setattr(MicroBatches, "order", lambda self, epoch: list(range(self.length)))
+    for rank, expected in enumerate(case["per_rank"]):
+        size = case["global_batch"] // case["world_size"]
+        batches = MicroBatches(case["n"], size, rank, case["world_size"], seed=0, start=0, stop=len(expected))
+        assert [[index for _, index in batch] for batch in batches] == expected
+
+
+def test_every_epoch_is_another_order_of_all_samples_and_can_be_entered_anywhere():
+    whole = list(MicroBatches(9, 3, 0, 1, seed=5, start=0, stop=6))
+    epochs = [[index for batch in whole[start : start + 3] for _, index in batch] for start in (0, 3)]
+    assert epochs[0] != epochs[1]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(9))
+    assert list(MicroBatches(9, 3, 0, 1, seed=5, start=4, stop=6)) == whole[4:]
+    assert list(MicroBatches(9, 3, 0, 1, seed=6, start=0, stop=6)) != whole
+
+
+def test_crops_depend_on_seed_epoch_and_index_only(tmp_path):
+    data = TrainingSet(read(tmp_path, make_items(4)), PREPROCESS, seed=3)
+    path = data.items[2].image_paths[0]
+    (name, sample), (_, again), (_, later) = data[0, 2], data[0, 2], data[1, 2]
+    assert name == "meta.json#2"
+    assert (sample.images[0] == PREPROCESS(open_image(path), random.Random("3 0 2"))).all()
+    assert (sample.images[0] == again.images[0]).all()
+    drawn = [data[epoch, 3][1].images[1].shape for epoch in range(20)]
+    assert len(set(drawn)) > 1 and later.turns == sample.turns
+
+
+def test_a_broken_picture_stops_with_its_sample_and_file(tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG")
+    item = make_items(3)[2] | {"image": str(tmp_path / "broken.png"), "id": "bad"}
+    data = TrainingSet(read(tmp_path, [item]), PREPROCESS, seed=3)
+    with pytest.raises(InputError, match="sample meta.json#bad: .*broken.png: not a readable image"):
+        next(load_batches(data, MicroBatches(1, 1, 0, 1, 0, 0, 1), num_workers=0, pin_memory=False))
+
+
+def test_a_batch_keeps_ids_beside_conversations(tmp_path):
+    data = TrainingSet(read(tmp_path, make_items(3)), PREPROCESS, seed=3)
+    batch = collate([data[0, index] for index in range(3)])
+    assert batch.ids == ["meta.json#0", "meta.json#1", "meta.json#2"]
+    assert [len(conversation.images) for conversation in batch.conversations] == [3, 1, 1]

@@ -1,0 +1,161 @@
+"""train.py on a tiny model: what it writes, batches and processes that do not matter, kills, mistakes."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+import torch
+import yaml
+
+from conftest import ARTIFACTS, DELTAS, golden
+from runs import make_items, make_run, metrics_of, output_of, start, train
+
+pytestmark = pytest.mark.slow
+
+
+def weights(path) -> dict:
+    return torch.load(path, weights_only=True)
+
+
+def assert_equal(first, second):
+    assert first.keys() == second.keys()
+    for key in first:
+        assert torch.equal(first[key], second[key]), key
+
+
+@pytest.mark.parametrize("model", DELTAS)
+def test_a_run_writes_deltas_curves_and_its_config(tmp_path, model):
+    config = make_run(tmp_path, model=model, train={"epochs": 2, "save_freq_step": 5})
+    output = train(config, "--set", "deepspeed.gradient_accumulation_steps=1")
+    ckpt, log = tmp_path / "ckpt", tmp_path / "log"
+    names = {"ckpt.pt", "ckpt_epoch1.pt", "ckpt_epoch2.pt", "ckpt_epoch1_step5.pt", "ckpt_epoch2_step5.pt"}
+    assert {path.name for path in ckpt.glob("*.pt")} == names
+    assert f"training STARTS FROM the delta {ARTIFACTS / DELTAS[model] / 'ckpt.pt'}" in output
+    before, after = weights(ARTIFACTS / DELTAS[model] / "ckpt.pt"), weights(ckpt / "ckpt.pt")
+    assert before.keys() == after.keys()
+    assert all(after[key].shape == before[key].shape and not torch.equal(after[key], before[key]) for key in after)
+    rows = [json.loads(line) for line in (log / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, 19))
+    assert [row["epoch"] for row in rows] == [1] * 9 + [2] * 9
+    assert all(row.keys() >= {"loss", "acc", "lr", "grad_norm", "samples_per_s"} for row in rows)
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    lr = next(case for case in golden("training/warmup_decay_lr.json")["cases"] if case["warmup_num_steps"] == 10)["lr"]
+    assert [row["lr"] for row in rows[:10]] == pytest.approx(lr[:10])
+    saved = yaml.safe_load((log / "training_args.yaml").read_text(encoding="utf-8"))
+    assert saved["train"]["epochs"] == 2 and saved["seed"] == 131
+    assert list(log.glob("events.out.tfevents.*"))
+
+
+def test_training_starts_from_scratch_without_a_delta(tmp_path):
+    config = make_run(tmp_path, model="base")
+    output = train(config, "--set", "model.delta_path=./ckpt/ckpt.pt", "--local_rank=0")
+    assert "STARTS FROM" not in output
+    assert weights(tmp_path / "ckpt" / "ckpt.pt").keys() == weights(ARTIFACTS / "delta" / "ckpt.pt").keys()
+
+
+def test_how_a_batch_is_cut_does_not_matter(tmp_path):
+    """One update by plain gradient descent: the change of the weights is the gradient."""
+    runs = []
+    for micro, steps, processes in ((1, 8, 0), (4, 2, 0), (8, 1, 0), (2, 2, 2)):
+        deepspeed = {
+            "train_micro_batch_size_per_gpu": micro,
+            "gradient_accumulation_steps": steps,
+            "gradient_clipping": 0.0,
+            "optimizer": {"type": "SGD", "params": {"lr": 1.0}},
+            "scheduler": {"type": "WarmupLR", "params": {"warmup_min_lr": 1.0, "warmup_max_lr": 1.0}},
+        }
+        config = make_run(tmp_path / f"{micro}x{steps}x{processes}", make_items(8), deepspeed=deepspeed)
+        written = yaml.safe_load(config.read_text(encoding="utf-8"))
+        written["model"]["lora"] = {"lora_dropout": 0.0}
+        config.write_text(yaml.safe_dump(written), encoding="utf-8")
+        train(config, processes=processes)
+        runs.append((metrics_of(config)[0], weights(config.parent / "ckpt" / "ckpt.pt"), 1e-5 if processes else 1e-6))
+    (metrics, expected, _), *others = runs
+    start_from = weights(ARTIFACTS / "delta" / "ckpt.pt")
+    for other_metrics, other, tolerance in others:
+        assert other_metrics["loss"] == pytest.approx(metrics["loss"], rel=tolerance)
+        assert other_metrics["acc"] == metrics["acc"]
+        assert other_metrics["grad_norm"] == pytest.approx(metrics["grad_norm"], rel=tolerance)
+        for key in expected:
+            gradient, other_gradient = expected[key] - start_from[key], other[key] - start_from[key]
+            assert (gradient - other_gradient).norm() <= tolerance * gradient.norm() + 1e-7 * expected[key].norm(), key
+
+
+def kill_in_the_middle(config, least_step: int, *arguments: str) -> int:
+    """Kill train.py -9 some time after it logged `least_step`; the last step in its log."""
+    process = start(config, *arguments)
+    metrics = config.parent / "log" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not metrics.exists() or metrics.read_bytes().count(b"\n") < least_step:
+        assert process.poll() is None and time.monotonic() < deadline, output_of(config)
+        time.sleep(0.01)
+    time.sleep(0.03)  # into the next accumulation
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
+    return metrics.read_bytes().count(b"\n")
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_40_steps_and_20_steps_a_kill_and_the_rest_are_equal_bit_for_bit(tmp_path, stage):
+    sections = {
+        "train": {"epochs": 10, "save_freq_step": 6},  # with dropout and random crops
+        "deepspeed": {"zero_optimization": {"stage": stage}},
+    }
+    straight, killed = (make_run(tmp_path / name, make_items(16), **sections) for name in ("straight", "killed"))
+    train(straight)
+    assert len(metrics_of(straight)) == 40
+    assert kill_in_the_middle(killed, 20) < 40
+    output = train(killed, "--resume", "auto")
+    assert "continues after step" in output
+    assert metrics_of(killed) == metrics_of(straight)
+    assert_equal(weights(straight.parent / "ckpt" / "ckpt.pt"), weights(killed.parent / "ckpt" / "ckpt.pt"))
+
+
+def test_an_unfinished_run_is_neither_overwritten_nor_continued_under_other_settings(tmp_path):
+    config = make_run(tmp_path, make_items(16), train={"epochs": 10, "save_freq_step": 2, "keep_last": 3})
+    kill_in_the_middle(config, 8)
+    states = sorted((tmp_path / "ckpt" / "state").glob("step*"))
+    assert len(states) == 3
+    assert "of an unfinished run; continue it with --resume auto" in train(config, code=2)
+    output = train(config, "--set", "seed=7", "--resume", "auto", code=2)
+    assert "this run was started with other settings: seed was '131', is '7'" in output
+    assert "no training state; expected a folder like" in train(config, "--resume", str(tmp_path), code=2)
+    newest = next(path for path in (states[-1] / "deepspeed").iterdir())
+    newest.write_bytes(newest.read_bytes()[:-100])  # cut short: the one before it is taken
+    output = train(config, "--resume", "auto")
+    assert "is not the file that was written" in output and f"from {states[-2]}" in output
+    assert "this run is finished; nothing to do" in train(config, "--resume", "auto")
+
+
+def test_a_loss_that_is_not_a_number_stops_before_the_update(tmp_path):
+    delta = weights(ARTIFACTS / "delta" / "ckpt.pt")
+    delta["vision_proj.bias"][0] = float("nan")
+    torch.save(delta, tmp_path / "nan.pt")
+    config = make_run(tmp_path, make_items(4))
+    (tmp_path / "ckpt").mkdir()
+    (tmp_path / "ckpt" / "ckpt.pt").write_bytes(b"earlier")
+    output = train(config, "--set", f"model.delta_path={tmp_path / 'nan.pt'}", code=2)
+    error = next(line for line in output.splitlines() if line.startswith("error: "))
+    assert "the loss is not finite for the samples" in error
+    assert all(f"meta.json#{number}" in error for number in range(4))
+    assert (tmp_path / "ckpt" / "ckpt.pt").read_bytes() == b"earlier"
+    assert metrics_of(config) == []
+
+
+def test_mistakes_are_named_before_the_model_loads(tmp_path):
+    config = make_run(tmp_path, [make_items(1)[0] | {"task_type": "x"}])
+    output = train(config, code=2)
+    assert output.startswith("error: ") and "unknown task 'x'" in output and output.count("\n") == 1
+    output = train(config, "--set", "deepspeed.fp16.enabled=true", code=2)
+    assert output.startswith("error: ") and "deepspeed.fp16.enabled" in output and output.count("\n") == 1
+    output = train(config, "--set", "model.llm_path=/nowhere", code=2)
+    assert "model.llm_path: /nowhere does not exist" in output
+
+
+def test_bf16_with_split_optimizer_state_trains_on_the_cpu(tmp_path):
+    config = make_run(tmp_path, train={"epochs": 4}, deepspeed={"bf16": {"enabled": True}})
+    train(config)
+    rows = metrics_of(config)
+    assert rows[-1]["loss"] < rows[0]["loss"] and all(row["grad_norm"] > 0 for row in rows)
