@@ -1,5 +1,6 @@
 """The processes of a run: started by `deepspeed`, by `torchrun`, or plain `python` as a world of one."""
 
+import atexit
 import os
 import sys
 from collections.abc import Callable
@@ -24,16 +25,14 @@ def start(device: torch.device) -> torch.device:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
+    if distributed.is_initialized():  # by an earlier run of this process
+        return device
     if all(name in os.environ for name in LAUNCHED):
         distributed.init_process_group(backend)
     else:
         distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1)
+    atexit.register(distributed.destroy_process_group)
     return device
-
-
-def stop() -> None:
-    if distributed.is_initialized():
-        distributed.destroy_process_group()
 
 
 def is_first() -> bool:

@@ -15,7 +15,7 @@ from depictqa.errors import InputError
 from depictqa.model.build import build_model, build_preprocessor, pick_device
 from depictqa.model.depictqa import DepictQA
 from depictqa.training.checkpoint import State, check_settings, find_state, load_state, read_state
-from depictqa.training.distributed import from_first, is_first, say, start, stop, together
+from depictqa.training.distributed import from_first, is_first, say, start, together
 from depictqa.training.engine import build_engine
 from depictqa.training.loop import Saving, run
 from depictqa.training.metrics import RunLog
@@ -42,13 +42,6 @@ def train(config_path: str, overrides: list[str], resume: str | None = None) -> 
     for key in ("model.vision_encoder_path", "model.llm_path"):
         require_file(config, key)
     device = start(device)
-    try:
-        _train(config, device, dtype, resume)
-    finally:
-        stop()
-
-
-def _train(config: EasyDict, device: torch.device, dtype: torch.dtype, resume: str | None) -> None:
     items, plan = together(lambda: _read_data(config))
     settings = _settings(config, items)
     state = from_first(lambda: _choose_state(config, resume, settings))
