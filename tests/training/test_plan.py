@@ -6,7 +6,8 @@ import torch
 from conftest import golden
 from depictqa.config import load_config
 from depictqa.errors import InputError
-from depictqa.training.settings import deepspeed_config, make_plan, pick_precision, plan_from
+from depictqa.training.engine import complete
+from depictqa.training.settings import make_plan, pick_precision, plan_from
 from runs import make_run
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -33,7 +34,7 @@ def load(tmp_path, **deepspeed):
 
 def test_the_schedule_counts_to_the_plans_steps(tmp_path):
     config = load(tmp_path)
-    settings, _ = deepspeed_config(config, plan_from(config, 495_000, 8), CPU)
+    settings, _ = complete(config.deepspeed, plan_from(config, 495_000, 8), CPU)
     params = settings["scheduler"]["params"]
     assert params["total_num_steps"] == 495_000 // 32 and params["warmup_num_steps"] == 1546
     assert "total_num_steps" not in config.deepspeed.scheduler.params
@@ -86,6 +87,6 @@ def test_too_little_data_and_wrong_sizes_are_refused(tmp_path):
 
 def test_an_offloaded_optimizer_stays_on_the_cpu_it_is_on(tmp_path):
     config = load(tmp_path, zero_optimization={"stage": 1, "offload_optimizer": {"device": "cpu"}})
-    settings, notes = deepspeed_config(config, plan_from(config, 100, 1), CPU)
+    settings, notes = complete(config.deepspeed, plan_from(config, 100, 1), CPU)
     assert "offload_optimizer" not in settings["zero_optimization"]
     assert len(notes) == 1 and "offload_optimizer" in notes[0]
