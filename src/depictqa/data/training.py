@@ -53,12 +53,21 @@ def read_mixture(
     if absent:
         raise InputError(f"{where}: {len(absent)} meta files do not exist: {_some(absent)}")
     mixture: list[TrainingItem] = []
+    problems: list[str] = []
     for path, weight in metas:
-        mixture += read_training_items(root_dir / path, root_dir) * weight
-    if not mixture:
+        items, wrong = _read_items(root_dir / path, root_dir)
+        mixture += items * weight
+        problems += wrong
+    if not mixture and not problems:
         raise InputError(f"{where}: no items to train on; expected [[meta file, weight], ...]")
-    if check_images:
-        check_image_files(mixture, where)
+    missing = _missing_images(mixture) if check_images else []
+    errors = [
+        f"{len(found)} {what}: {_some(found)}"
+        for what, found in (("items cannot be trained on", problems), ("images do not exist", missing))
+        if found
+    ]
+    if errors:
+        raise InputError(f"{where}: {'; '.join(errors)}")
     return mixture
 
 
@@ -69,19 +78,16 @@ def _read_weight(entry, where: str) -> tuple[str, int]:
     raise InputError(f"{where}: expected [meta file, times it is repeated], found {entry!r}")
 
 
-def read_training_items(path: Path, root_dir: Path) -> list[TrainingItem]:
-    """Read and check one meta file, pictures not looked for. Raises InputError as `read_mixture`."""
+def _read_items(path: Path, root_dir: Path) -> tuple[list[TrainingItem], list[str]]:
+    """The items of one meta file, pictures not looked for, and what is wrong with the others."""
     items, problems = [], []
-    raw = read_items(path)
-    for number, entry in enumerate(raw):
+    for number, entry in enumerate(read_items(path)):
         name = entry.get("id", number)
         try:
             items.append(_read_item(entry, f"{path.name}#{name}", root_dir))
         except InputError as error:
-            problems.append(f"item {name}: {error}")
-    if problems:
-        raise InputError(f"{path}: {len(problems)} of {len(raw)} items cannot be trained on: {_some(problems, '; ')}")
-    return items
+            problems.append(f"{path}, item {name}: {error}")
+    return items, problems
 
 
 def _read_item(entry: dict, name: str, root_dir: Path) -> TrainingItem:
@@ -113,16 +119,13 @@ def _read_turns(conversations) -> tuple[tuple[str, str], ...]:
     return tuple(zip(values[::2], values[1::2], strict=True))
 
 
-def check_image_files(items: Sequence[TrainingItem], where: str) -> None:
-    """Raises InputError with the number of pictures that do not exist and the first ten of them."""
+def _missing_images(items: Sequence[TrainingItem]) -> list[str]:
     paths = dict.fromkeys(path for item in items for path in item.image_paths)
-    missing = [path for path in paths if not Path(path).is_file()]
-    if missing:
-        raise InputError(f"{where}: {len(missing)} of {len(paths)} images do not exist: {_some(missing)}")
+    return [path for path in paths if not Path(path).is_file()]
 
 
-def _some(texts: Sequence[str], separator: str = ", ") -> str:
-    return separator.join(texts[:MOST_SHOWN]) + (f"{separator}..." if len(texts) > MOST_SHOWN else "")
+def _some(texts: Sequence[str]) -> str:
+    return ", ".join(texts[:MOST_SHOWN]) + (", ..." if len(texts) > MOST_SHOWN else "")
 
 
 @dataclass(frozen=True)

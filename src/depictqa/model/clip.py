@@ -82,7 +82,7 @@ class VisionEncoder(nn.Module):
         padding_mask = attention_mask = None
         if min(counts) < max(counts):
             steps = torch.arange(hidden.shape[1], device=hidden.device)
-            padding_mask = steps[None] > torch.tensor(counts, device=hidden.device)[:, None]  # [B, 1 + N]
+            padding_mask = steps[None] > torch.tensor(counts).to(hidden.device, non_blocking=True)[:, None]  # [B, 1 + N]
             attention_mask = hidden.new_zeros(padding_mask.shape).masked_fill(padding_mask, float("-inf"))
             attention_mask = attention_mask[:, None, None].expand(-1, -1, len(steps), -1)  # [B, 1, 1 + N, 1 + N]
         hidden = self.vit.pre_layrnorm(hidden)

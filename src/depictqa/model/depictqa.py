@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from depictqa.model.abstractor import Abstractor
 from depictqa.model.clip import VisionEncoder
-from depictqa.model.fusion import IGNORE, Fused, collate
+from depictqa.model.fusion import IGNORE, Fused, FusedBatch, collate
 from depictqa.model.preprocess import normalize
 from depictqa.model.tokenizer import Tokenizer
 from depictqa.prompts import FORMATS, Task, render, render_answer, render_question
@@ -99,7 +99,8 @@ class DepictQA(nn.Module):
                 features, padding_mask = self.abstractor(features, padding_mask), None  # [B, Q, C]
             projected = self.vision_proj(features)  # [B, N, D]
             for row, i in enumerate(group):
-                embeds[i] = projected[row] if padding_mask is None else projected[row][~padding_mask[row]]
+                patches = images[i][0].numel() // self.vision_encoder.patch_size**2
+                embeds[i] = projected[row] if padding_mask is None else projected[row, :patches]
         return embeds
 
     def fuse_question(self, task: Task, image_embeds: Sequence[torch.Tensor], question: str) -> Fused:
@@ -136,23 +137,35 @@ class DepictQA(nn.Module):
         fused = [self.fuse_conversation(c, [next(embeds) for _ in c.images]) for c in conversations]
         batch = collate(fused, self.embed_tokens, padding_side="right")
         llama = self.llm.get_base_model()
-        hidden = llama.model(
-            inputs_embeds=batch.inputs_embeds, attention_mask=batch.attention_mask, position_ids=batch.position_ids
-        ).last_hidden_state  # [B, T, D]
-        labels = batch.labels[:, 1:]  # position t predicts token t + 1
-        is_target = labels != IGNORE
-        logits = llama.lm_head(hidden[:, :-1][is_target]).float()  # [targets of the batch, V]: nothing else is needed
-        targets = labels[is_target]
+        hidden = llama.model(inputs_embeds=batch.inputs_embeds, attention_mask=_causal_mask(fused, batch)).last_hidden_state
+        labels = batch.labels[:, 1:]  # position t predicts token t + 1; on the CPU
+        rows, places = (labels != IGNORE).nonzero(as_tuple=True)  # [targets of the batch] each
+        flat, targets, rows, counts = (
+            values.to(hidden.device, non_blocking=True)
+            for values in (rows * hidden.shape[1] + places, labels[rows, places], rows, rows.bincount(minlength=len(fused)))
+        )
+        logits = llama.lm_head(hidden.flatten(0, 1).index_select(0, flat)).float()  # [targets, V]: nothing else is needed
         losses = F.cross_entropy(logits, targets, reduction="none")
-        row = is_target.nonzero()[:, 0]
-        counts = is_target.sum(1).clamp(min=1)  # [B]; a prompt cut before its answer has no target
-        sample_losses = losses.new_zeros(len(counts)).index_add(0, row, losses) / counts
+        summed = losses.new_zeros(len(fused)).index_add(0, rows, losses)  # [B]
+        sample_losses = summed / counts.clamp(min=1)  # a prompt cut before its answer has no target
         return TrainingOutput(
             loss=sample_losses.mean(),
             sample_losses=sample_losses.detach(),
             correct=(logits.argmax(-1) == targets).sum(),
-            targets=is_target.sum(),
+            targets=counts.sum(),
         )
+
+
+def _causal_mask(fused: Sequence[Fused], batch: FusedBatch) -> torch.Tensor | None:
+    """None where causal attention is all that is needed: padding on the right is behind everything that is learned.
+
+    Else [B, 1, T, T], True where a query (row) sees a key: the keys before it that are not hidden.
+    """
+    if not any(sample.hides_before_end for sample in fused):
+        return None
+    length = batch.attention_mask.shape[1]
+    earlier = torch.ones(length, length, dtype=torch.bool, device=batch.attention_mask.device).tril()
+    return earlier & batch.attention_mask.bool()[:, None, None]
 
 
 def _similar_sizes(images: Sequence[torch.Tensor], least_share: float = LEAST_SHARE) -> list[list[int]]:

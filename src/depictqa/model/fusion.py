@@ -32,6 +32,11 @@ class Fused:
         self.labels += [IGNORE] * len(embeds)
         self.visible += [True] * len(embeds)
 
+    @property
+    def hides_before_end(self) -> bool:
+        """Whether a token that others come after is hidden from them."""
+        return not all(self.visible[:-1])
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -41,7 +46,7 @@ class FusedBatch:
     inputs_embeds: torch.Tensor  # [B, T, D]
     attention_mask: torch.Tensor  # [B, T], 1 = visible
     position_ids: torch.Tensor  # [B, T]
-    labels: torch.Tensor  # [B, T], IGNORE where nothing is learned
+    labels: torch.Tensor  # [B, T], IGNORE where nothing is learned; on the CPU, to be searched without waiting for a GPU
 
 
 def collate(samples: Sequence[Fused], embed_tokens: nn.Embedding, padding_side: str) -> FusedBatch:
@@ -52,7 +57,7 @@ def collate(samples: Sequence[Fused], embed_tokens: nn.Embedding, padding_side: 
     """
     device, dtype = embed_tokens.weight.device, embed_tokens.weight.dtype
     text_ids = [token for sample in samples for segment in sample.segments if isinstance(segment, list) for token in segment]
-    text_embeds = embed_tokens(torch.tensor(text_ids, device=device))  # [all text tokens, D]
+    text_embeds = embed_tokens(send(text_ids, device))  # [all text tokens, D]
     length, used = max(map(len, samples)), 0
     rows, masks, positions, labels = [], [], [], []
     for sample in samples:
@@ -71,7 +76,12 @@ def collate(samples: Sequence[Fused], embed_tokens: nn.Embedding, padding_side: 
         labels.append([IGNORE] * before + sample.labels + [IGNORE] * after)
     return FusedBatch(
         inputs_embeds=torch.stack(rows),
-        attention_mask=torch.tensor(masks, device=device),
-        position_ids=torch.tensor(positions, device=device),
-        labels=torch.tensor(labels, device=device),
+        attention_mask=send(masks, device),
+        position_ids=send(positions, device),
+        labels=torch.tensor(labels),
     )
+
+
+def send(values: list, device: torch.device) -> torch.Tensor:
+    """Numbers to a tensor on `device`, without waiting for what the device is at."""
+    return torch.tensor(values).to(device, non_blocking=True)

@@ -3,6 +3,7 @@
 Works on the CPU and stays in uint8: loader workers hand small tensors on, `normalize` runs on the model's device.
 """
 
+import functools
 import random
 
 import numpy as np
@@ -86,8 +87,13 @@ def _center(image: Image.Image, width: int, height: int) -> Image.Image:
     return image.crop((*offset, offset[0] + width, offset[1] + height))  # outside the picture crop() gives black
 
 
+@functools.cache
+def _statistics(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """CLIP's mean and standard deviation, [3, 1, 1] each."""
+    return tuple(torch.tensor(values, device=device).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
+
+
 def normalize(pixels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """uint8 [..., 3, H, W] -> CLIP-normalised `dtype`, computed in float32."""
-    mean = torch.tensor(CLIP_MEAN, device=pixels.device).view(3, 1, 1)
-    std = torch.tensor(CLIP_STD, device=pixels.device).view(3, 1, 1)
+    mean, std = _statistics(pixels.device)
     return ((pixels.float() / 255 - mean) / std).to(dtype)

@@ -30,7 +30,8 @@ def start(device: torch.device) -> torch.device:
     if all(name in os.environ for name in LAUNCHED):
         distributed.init_process_group(backend)
     else:
-        distributed.init_process_group(backend, store=distributed.HashStore(), rank=0, world_size=1)
+        store = distributed.TCPStore("127.0.0.1", 0, 1, is_master=True)  # takes a free port
+        distributed.init_process_group(backend, store=store, rank=0, world_size=1)
     atexit.register(distributed.destroy_process_group)
     return device
 
