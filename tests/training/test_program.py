@@ -10,7 +10,8 @@ import torch
 import yaml
 
 from conftest import ARTIFACTS, DELTAS, golden
-from runs import make_items, make_run, metrics_of, output_of, start, train
+from depictqa.errors import InputError
+from runs import launch, make_items, make_run, metrics_of, output_of, start, train
 
 pytestmark = pytest.mark.slow
 
@@ -25,10 +26,16 @@ def assert_equal(first, second):
         assert torch.equal(first[key], second[key]), key
 
 
+def without_dropout(config):
+    written = yaml.safe_load(config.read_text(encoding="utf-8"))
+    written["model"]["lora"] = {"lora_dropout": 0.0}
+    config.write_text(yaml.safe_dump(written), encoding="utf-8")
+
+
 @pytest.mark.parametrize("model", DELTAS)
 def test_a_run_writes_deltas_curves_and_its_config(tmp_path, model):
     config = make_run(tmp_path, model=model, train={"epochs": 2, "save_freq_step": 5})
-    output = train(config, "--set", "deepspeed.gradient_accumulation_steps=1")
+    output = train(config, "deepspeed.gradient_accumulation_steps=1")
     ckpt, log = tmp_path / "ckpt", tmp_path / "log"
     names = {"ckpt.pt", "ckpt_epoch1.pt", "ckpt_epoch2.pt", "ckpt_epoch1_step5.pt", "ckpt_epoch2_step5.pt"}
     assert {path.name for path in ckpt.glob("*.pt")} == names
@@ -50,7 +57,7 @@ def test_a_run_writes_deltas_curves_and_its_config(tmp_path, model):
 
 def test_training_starts_from_scratch_without_a_delta(tmp_path):
     config = make_run(tmp_path, model="base")
-    output = train(config, "--set", "model.delta_path=./ckpt/ckpt.pt", "--local_rank=0")
+    output = launch(config, "--set", "model.delta_path=./ckpt/ckpt.pt", "--local_rank=0")
     assert "STARTS FROM" not in output
     assert weights(tmp_path / "ckpt" / "ckpt.pt").keys() == weights(ARTIFACTS / "delta" / "ckpt.pt").keys()
 
@@ -67,10 +74,8 @@ def test_how_a_batch_is_cut_does_not_matter(tmp_path):
             "scheduler": {"type": "WarmupLR", "params": {"warmup_min_lr": 1.0, "warmup_max_lr": 1.0}},
         }
         config = make_run(tmp_path / f"{micro}x{steps}x{processes}", make_items(8), deepspeed=deepspeed)
-        written = yaml.safe_load(config.read_text(encoding="utf-8"))
-        written["model"]["lora"] = {"lora_dropout": 0.0}
-        config.write_text(yaml.safe_dump(written), encoding="utf-8")
-        train(config, processes=processes)
+        without_dropout(config)
+        launch(config, processes=processes) if processes else train(config)
         runs.append((metrics_of(config)[0], weights(config.parent / "ckpt" / "ckpt.pt"), 1e-5 if processes else 1e-6))
     (metrics, expected, _), *others = runs
     start_from = weights(ARTIFACTS / "delta" / "ckpt.pt")
@@ -107,7 +112,7 @@ def test_40_steps_and_20_steps_a_kill_and_the_rest_are_equal_bit_for_bit(tmp_pat
     train(straight)
     assert len(metrics_of(straight)) == 40
     assert kill_in_the_middle(killed, 20) < 40
-    output = train(killed, "--resume", "auto")
+    output = launch(killed, "--resume", "auto")
     assert "continues after step" in output
     assert metrics_of(killed) == metrics_of(straight)
     assert_equal(weights(straight.parent / "ckpt" / "ckpt.pt"), weights(killed.parent / "ckpt" / "ckpt.pt"))
@@ -118,15 +123,17 @@ def test_an_unfinished_run_is_neither_overwritten_nor_continued_under_other_sett
     kill_in_the_middle(config, 8)
     states = sorted((tmp_path / "ckpt" / "state").glob("step*"))
     assert len(states) == 3
-    assert "of an unfinished run; continue it with --resume auto" in train(config, code=2)
-    output = train(config, "--set", "seed=7", "--resume", "auto", code=2)
-    assert "this run was started with other settings: seed was '131', is '7'" in output
-    assert "no training state; expected a folder like" in train(config, "--resume", str(tmp_path), code=2)
+    with pytest.raises(InputError, match="of an unfinished run; continue it with --resume auto"):
+        train(config)
+    with pytest.raises(InputError, match="this run was started with other settings: seed was '131', is '7'"):
+        train(config, "seed=7", resume="auto")
+    with pytest.raises(InputError, match="no training state; expected a folder like"):
+        train(config, resume=str(tmp_path))
     newest = next(path for path in (states[-1] / "deepspeed").iterdir())
     newest.write_bytes(newest.read_bytes()[:-100])  # cut short: the one before it is taken
-    output = train(config, "--resume", "auto")
+    output = train(config, resume="auto")
     assert "is not the file that was written" in output and f"from {states[-2]}" in output
-    assert "this run is finished; nothing to do" in train(config, "--resume", "auto")
+    assert "this run is finished; nothing to do" in train(config, resume="auto")
 
 
 def test_a_loss_that_is_not_a_number_stops_before_the_update(tmp_path):
@@ -136,7 +143,7 @@ def test_a_loss_that_is_not_a_number_stops_before_the_update(tmp_path):
     config = make_run(tmp_path, make_items(4))
     (tmp_path / "ckpt").mkdir()
     (tmp_path / "ckpt" / "ckpt.pt").write_bytes(b"earlier")
-    output = train(config, "--set", f"model.delta_path={tmp_path / 'nan.pt'}", code=2)
+    output = launch(config, "--set", f"model.delta_path={tmp_path / 'nan.pt'}", code=2)
     error = next(line for line in output.splitlines() if line.startswith("error: "))
     assert "the loss is not finite for the samples" in error
     assert all(f"meta.json#{number}" in error for number in range(4))
@@ -146,12 +153,28 @@ def test_a_loss_that_is_not_a_number_stops_before_the_update(tmp_path):
 
 def test_mistakes_are_named_before_the_model_loads(tmp_path):
     config = make_run(tmp_path, [make_items(1)[0] | {"task_type": "x"}])
-    output = train(config, code=2)
+    output = launch(config, code=2)
     assert output.startswith("error: ") and "unknown task 'x'" in output and output.count("\n") == 1
-    output = train(config, "--set", "deepspeed.fp16.enabled=true", code=2)
-    assert output.startswith("error: ") and "deepspeed.fp16.enabled" in output and output.count("\n") == 1
-    output = train(config, "--set", "model.llm_path=/nowhere", code=2)
-    assert "model.llm_path: /nowhere does not exist" in output
+    with pytest.raises(InputError, match="deepspeed.fp16.enabled: fp16 trains on a GPU only"):
+        train(config, "deepspeed.fp16.enabled=true")
+    with pytest.raises(InputError, match="model.llm_path: /nowhere does not exist"):
+        train(config, "model.llm_path=/nowhere")
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_two_processes_that_share_optimizer_gradients_or_weights_train_as_one(tmp_path, stage):
+    """Losses of eight updates by Adam, dropout off: the ranks draw their own."""
+    runs = {}
+    for processes, steps in ((0, 2), (2, 1)):
+        deepspeed = {"zero_optimization": {"stage": stage if processes else 0}, "gradient_accumulation_steps": steps}
+        config = make_run(tmp_path / str(processes), make_items(16), train={"epochs": 2}, deepspeed=deepspeed)
+        without_dropout(config)
+        launch(config, processes=processes) if processes else train(config)
+        runs[processes] = [row["loss"] for row in metrics_of(config)], weights(config.parent / "ckpt" / "ckpt.pt")
+    (losses, alone), (shared_losses, shared) = runs.values()
+    assert shared_losses == pytest.approx(losses, rel=1e-5)
+    for key in alone:
+        torch.testing.assert_close(shared[key], alone[key], atol=1e-5, rtol=1e-3)
 
 
 def test_bf16_with_split_optimizer_state_trains_on_the_cpu(tmp_path):

@@ -1,0 +1,90 @@
+"""States on disk are whole or not there, whenever the process that writes them is killed."""
+
+import os
+import random
+import signal
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from depictqa.errors import InputError
+from depictqa.training import checkpoint
+
+ALONE = SimpleNamespace(get_rank=lambda: 0, barrier=lambda: None)
+KILLS = 200
+
+
+class Engine:
+    """Writes what DeepSpeed would: files of some size, here all the byte `step`."""
+
+    def __init__(self):
+        self.step = 0
+
+    def save_checkpoint(self, folder, tag, **_):
+        path = os.path.join(folder, tag)
+        os.makedirs(path)
+        for name in ("model.pt", "optimizer.pt"):
+            with open(os.path.join(path, name), "wb") as file:
+                for _ in range(20):
+                    file.write(bytes([self.step % 256]) * 5000)
+                    file.flush()
+
+
+def save(engine, folder, step, keep_last=2):
+    engine.step = step
+    checkpoint.save_state(engine, folder, step, total_steps=10**6, settings={"seed": "1"}, keep_last=keep_last)
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    monkeypatch.setattr(checkpoint, "distributed", ALONE)
+
+
+def test_only_the_newest_are_kept(tmp_path):
+    for step in (5, 10, 100):
+        save(Engine(), tmp_path, step)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step00000010", "step00000100"]
+    state = checkpoint.find_state(tmp_path)
+    assert (state.step, state.total_steps, state.settings, state.finished) == (100, 10**6, {"seed": "1"}, False)
+
+
+@pytest.mark.parametrize("harm", [lambda path: path.write_bytes(path.read_bytes()[:-1]), lambda path: path.unlink()])
+def test_a_broken_state_is_passed_over_with_a_line(tmp_path, harm, capsys):
+    for step in (5, 10):
+        save(Engine(), tmp_path, step)
+    harm(tmp_path / "step00000010" / checkpoint.TAG / "model.pt")
+    assert checkpoint.find_state(tmp_path).step == 5
+    assert "model.pt is not the file that was written" in capsys.readouterr().out
+    with pytest.raises(InputError, match="this training state is broken"):
+        checkpoint.read_state(tmp_path / "step00000010")
+
+
+def test_there_may_be_none(tmp_path):
+    assert checkpoint.find_state(tmp_path / "absent") is None
+
+
+@pytest.mark.slow
+def test_a_save_can_be_killed_at_any_moment(tmp_path):
+    """200 processes save step after step until a real kill -9; each goes on from what the last one left."""
+    rng, newest, done = random.Random(0), 0, tmp_path / "done"
+    for _ in range(KILLS):
+        child = os.fork()
+        if child == 0:
+            for step in range(newest + 1, newest + 1000):
+                save(Engine(), tmp_path, step)
+                done.write_text(str(step))
+            os._exit(0)
+        time.sleep(rng.uniform(0.005, 0.03))
+        os.kill(child, signal.SIGKILL)
+        assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        state = checkpoint.find_state(tmp_path)
+        last_done = int(done.read_text() or 0) if done.exists() else 0  # the file may be cut: then it says less
+        if last_done:
+            assert state is not None and state.step >= last_done
+        if state is not None:
+            assert state.step >= newest
+            content = (state.path / checkpoint.TAG / "model.pt").read_bytes()
+            assert content == bytes([state.step % 256]) * 100_000
+            newest = state.step
+    assert newest >= KILLS / 10, "too few saves for the kills to tell anything"
