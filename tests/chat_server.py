@@ -12,7 +12,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class ChatServer:
-    """Attributes: `calls` (item -> calls received), `completed` (item -> answers sent whole), `times`, `bodies`."""
+    """`answer` is the text of a good answer, or a function from the request's body to it.
+
+    Attributes: `calls` (item -> calls received), `completed` (item -> answers sent whole), `times`, `bodies`.
+    """
 
     def __init__(self, script=None, default=("ok",), answer="8 9\nGood.", delay=0.0):
         self.script, self.default, self.answer, self.delay = script or {}, default, answer, delay
@@ -84,10 +87,11 @@ class ChatServer:
         elif kind.isdigit():
             self.error(http, int(kind), f"error {kind}", argument or None)
         else:
-            self.complete(http, item, kind, argument)
+            answer = self.answer(body) if callable(self.answer) else self.answer
+            self.complete(http, item, kind, argument or answer)
 
-    def complete(self, http, item, kind, argument):
-        message, finish = {"role": "assistant", "content": argument or self.answer}, "stop"
+    def complete(self, http, item, kind, answer):
+        message, finish = {"role": "assistant", "content": answer}, "stop"
         if kind == "refusal":
             message |= {"content": None, "refusal": "I cannot help with that."}
         elif kind == "filter":

@@ -179,6 +179,13 @@ def test_a_question_that_changed_is_asked_again(tmp_path):
 
 
 @pytest.mark.slow
+def test_half_a_character_can_be_kept(tmp_path):
+    with ChatServer(answer="8 \ud83d") as server:
+        replies, _ = run(server, ["a"], tmp_path)
+    assert replies["a"].text == "8 ?"
+
+
+@pytest.mark.slow
 def test_a_bad_item_ends_the_run_after_those_under_way(tmp_path):
     def items():
         yield from requests("a", "b")

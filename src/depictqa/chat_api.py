@@ -18,6 +18,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -116,7 +117,9 @@ def image_part(path: str | Path, detail: str = "auto") -> dict:
     return {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{data}", "detail": detail}}
 
 
-def add_arguments(parser: argparse.ArgumentParser, *, max_tokens: int, temperature: float, model: str = "gpt-4o") -> None:
+def add_arguments(
+    parser: argparse.ArgumentParser, *, max_tokens: int, temperature: float, model: str = "gpt-4o"
+) -> None:
     """Add the flags that `options_from` reads; the defaults of the sampling are the caller's."""
     group = parser.add_argument_group("chat server")
     group.add_argument("--model", default=model)
@@ -321,7 +324,8 @@ class _Run:
             raise _Lost(f"connection: {error.__cause__ or error}", repeat=True, charged=True) from None
         except openai.APIStatusError as error:
             if error.code in _FILTERED:
-                return {"status": REFUSED, "text": None, "reason": f"content filter: {_first_line(error)}", "usage": (0, 0)}
+                reason = f"content filter: {_first_line(error)}"
+                return {"status": REFUSED, "text": None, "reason": reason, "usage": (0, 0)}
             raise self.explain(error, body) from None
 
     def explain(self, error, body: dict) -> _Lost:
@@ -342,7 +346,7 @@ class _Run:
 
 
 def _read(text: str) -> dict:
-    """Status, text, reason and usage (prompt, answer tokens) of a response. Raises _Lost: it is not of OpenAI's form."""
+    """Status, text, reason and usage (prompt, answer tokens) of a response. Raises _Lost where it is none."""
     try:
         response = json.loads(text)
         choice = response["choices"][0]
@@ -350,6 +354,7 @@ def _read(text: str) -> dict:
         finish = choice.get("finish_reason")
         if content is not None and not isinstance(content, str):
             raise TypeError
+        content = content and content.encode(errors="replace").decode()  # half a surrogate pair cannot be saved
         usage = response.get("usage")
         tokens = (int(usage["prompt_tokens"]), int(usage["completion_tokens"])) if usage else None
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
@@ -370,13 +375,11 @@ def _first_line(error) -> str:
 
 def _retry_after(headers) -> float | None:
     """Seconds the server asks to wait: a number or a date (RFC 9110, 10.2.3), or OpenAI's milliseconds."""
-    value, unit = (headers.get("retry-after-ms"), 1e-3) if "retry-after-ms" in headers else (headers.get("retry-after"), 1)
-    if value is None:
+    name, unit = ("retry-after-ms", 1e-3) if "retry-after-ms" in headers else ("retry-after", 1.0)
+    if (value := headers.get(name)) is None:
         return None
-    try:
+    with suppress(ValueError):
         return max(0.0, float(value) * unit)
-    except ValueError:
-        pass
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time())
     except ValueError:

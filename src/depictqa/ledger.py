@@ -92,7 +92,7 @@ class Ledger:
         self._open.clear()
 
     def _append(self, line: dict) -> None:
-        self._file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        self._file.write(json.dumps(line).encode() + b"\n")
         self._file.flush()
         os.fsync(self._file.fileno())
         self._apply(line)

@@ -1,4 +1,4 @@
-"""Accuracy of single-distortion answers: `python cal_acc_single_distortion.py --pred_path answers.json --gt_path meta.json`."""
+"""Accuracy of single-distortion answers: `python cal_acc_single_distortion.py --pred_path P.json --gt_path G.json`."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Long answers judged relative to the true ones: `python cal_gpt4_score_detail_v1.py --pred_path P --gt_path G --save_path S.json`."""
+"""Long answers judged relative to the true ones: `... --pred_path P.json --gt_path G.json --save_path S.json`."""
 
 import sys
 from pathlib import Path

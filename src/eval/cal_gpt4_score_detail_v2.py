@@ -1,4 +1,4 @@
-"""Long answers judged for agreement with the truth: `python cal_gpt4_score_detail_v2.py --pred_path P --gt_path G --save_path S.json`."""
+"""Long answers judged for agreement with the truth: `... --pred_path P.json --gt_path G.json --save_path S.json`."""
 
 import sys
 from pathlib import Path

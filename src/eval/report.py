@@ -1,4 +1,4 @@
-"""One page over a folder of answers: `python report.py --answers answers --gt_paths metas... --save_path report.html`."""
+"""One page over a folder of answers: `python report.py --answers A --gt_paths G... --save_path report.html`."""
 
 import sys
 from pathlib import Path

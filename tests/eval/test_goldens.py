@@ -22,7 +22,7 @@ MESSAGES = {
     "confidence_key_missing_even_without_flag": "1 predictions lack the field 'confidence' (a number or null): s0",
     "no_matching_sample": "none of the 0 predictions has an id of the 16 answers",
     "wrong_suffix": "rating_gt.txt: expected a file named .json",
-    "voting_bad_answer": "item v0076: expected 'Image A' or 'Image B' as the field 'text', found 'Image C'",
+    "voting_bad_answer": "item v0076: the field 'text' must be 'Image A' or 'Image B', found 'Image C'",
     "voting_missing_prediction": "1 answers have no prediction (see --allow_missing): v0076",
 }
 

@@ -70,6 +70,15 @@ def test_groups_take_the_heavier_of_two_severities():
     assert {value: group.accuracy for value, group in result.by("severity").items()} == {2: 1.0, 3: 0.0}
 
 
+def test_groups_by_a_path_into_the_item():
+    answers = [{"id": key, "answer": "a", "distortion_A": ["blur", "blur_lens", key]} for key in range(2)]
+    result = single_distortion([{"id": key, "text": "a"} for key in range(2)], answers)
+    assert list(result.by("distortion_A.2")) == [0, 1] and list(result.by("distortion_A.0")) == ["blur"]
+    assert result.by("distortion_A.3") == result.by("absent.x") == {}
+    with pytest.raises(InputError, match="item 0: the field 'distortion_A' must be a number or text to group by"):
+        result.by("distortion_A")
+
+
 names = st.sampled_from(["Noise", "Blur", "Compression", "None"])
 rows_strategy = st.lists(st.tuples(names, st.floats(0.01, 1), names), min_size=1, max_size=30)
 

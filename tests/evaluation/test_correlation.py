@@ -34,7 +34,7 @@ def test_votes_by_hand():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda p, c, o: p[0].update(text="x"), "item 0: expected 'Image A' or 'Image B' as the field 'text', found 'x'"),
+        (lambda p, c, o: p[0].update(text="x"), "item 0: the field 'text' must be 'Image A' or 'Image B', found 'x'"),
         (lambda p, c, o: p[1].update(confidence=None), "item 1: the field 'confidence' must lie between 0 and 1"),
         (lambda p, c, o: c[0].pop("image_A"), "item 0: the field 'image_A' must be text"),
         (lambda p, c, o: c[0].update(image_ref="q"), "item 0: its reference q is not among the opinions"),

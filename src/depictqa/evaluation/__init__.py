@@ -1,1 +1,1 @@
-"""Figures over answer files: accuracy, correlation with opinion scores, a judge for long answers (never imports torch)."""
+"""Figures over answer files: accuracy, correlation with opinion scores, a judge for long answers. Never torch."""

@@ -69,7 +69,8 @@ class Accuracy:
     def by(self, field: str) -> dict:
         """Value of a field of the true answers -> the accuracy over the samples that have it, in order of value.
 
-        A list counts as its largest value: of two distortions (`severity: [1, 3]`) the heavier one.
+        A dotted path reaches inside (`distortion_A.2`). A list of numbers counts as its largest: of two distortions
+        (`severities: [1, 3]`) the heavier one.
         """
         groups: dict = {}
         for sample in self.samples:
@@ -108,11 +109,20 @@ def _complain(what: str, ids: list) -> None:
         raise InputError(f"{len(ids)} predictions have {what}: {some(ids)}")
 
 
-def _group(item: dict, field: str):
-    value = item.get(field, item.get("severities") if field == "severity" else None)
-    value = max(value, default=None) if isinstance(value, list) else value
+def _group(item: dict, field: str) -> str | int | float | None:
+    """The value at a dotted path ("severity", "distortion_A.2"); of a list of numbers the largest."""
+    value = item
+    for step in field.split("."):
+        if isinstance(value, list) and step.isdigit() and int(step) < len(value):
+            value = value[int(step)]
+        else:
+            value = value.get(step) if isinstance(value, dict) else None
+    if value is None and field == "severity":
+        return _group(item, "severities")  # the name where there are two distortions
+    if isinstance(value, list) and value and all(isinstance(one, int | float) for one in value):
+        value = max(value)
     if not isinstance(value, str | int | float | None):
-        raise InputError(f"item {item['id']}: the field '{field}' must be a number or text to group by, found {value!r}")
+        raise InputError(f"item {item['id']}: the field '{field}' must be a number or text to group by, not {value!r}")
     return value
 
 

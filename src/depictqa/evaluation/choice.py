@@ -11,7 +11,9 @@ from string import ascii_uppercase
 from depictqa.errors import InputError
 from depictqa.evaluation.joining import text_field
 
-_LETTER = re.compile(r"(?:(?:the )?(?:correct )?answer(?: is)?:?\s*|option\s*)?\(?([A-Z])(?:[).:]+(?=\s|$)|\s*$)", re.IGNORECASE)
+_LETTER = re.compile(
+    r"(?:(?:the )?(?:correct )?answer(?: is)?:?\s*|option\s*)?\(?([A-Z])(?:[).:]+(?=\s|$)|\s*$)", re.IGNORECASE
+)
 _PAUSE = re.compile(r"[.,;:!\n]")
 _NEGATION = re.compile(r"\b(?:not|never|neither|nor)\b|n['’]t\b", re.IGNORECASE)
 

@@ -27,8 +27,8 @@ def accuracy_command(task: str) -> None:
     parser.add_argument("--pred_path", required=True, help="answers of infer.py (.json or .jsonl)")
     parser.add_argument("--gt_path", required=True, help="items with id and answer (.json)")
     parser.add_argument("--confidence", action="store_true", help="one line for each interval of confidence")
-    parser.add_argument("--intervals", nargs="+", type=float, default=accuracy.BORDERS, help="borders; (low, high] each")
-    parser.add_argument("--by", default="severity", help="field of the answers to group by in --json and --plot")
+    parser.add_argument("--intervals", nargs="+", type=float, default=accuracy.BORDERS, help="borders, (low, high]")
+    parser.add_argument("--by", default="severity", help="field of the true answers to group by in --json and --plot")
     parser.add_argument("--compare", help="answers of another model to the same questions: McNemar's test")
     _add_common(parser, "count an answer without prediction as wrong")
     args = parser.parse_args()
@@ -71,7 +71,7 @@ def voting_command() -> None:
     parser = argparse.ArgumentParser(description="SRCC and PLCC of scores voted by pairwise answers.")
     parser.add_argument("--test_paths", nargs="+", required=True, help="metas of the comparisons")
     parser.add_argument("--pred_paths", nargs="+", required=True, help="answers of infer.py to them")
-    parser.add_argument("--gt_paths", nargs="+", required=True, help="opinion scores: reference -> dist_paths, mos_list")
+    parser.add_argument("--gt_paths", nargs="+", required=True, help="reference -> dist_paths, mos_list")
     parser.add_argument("--confidence", action="store_true", help="weigh each vote by its confidence")
     _add_common(parser, "let a comparison without prediction cast no vote")
     args = parser.parse_args()
@@ -144,9 +144,16 @@ def judge_command(version: str) -> None:
     low, high = result.interval95
     print(f"{version} score: {result.figure:.4f} (95% interval {low:.4f} to {high:.4f})")
     if args.json:
-        figures = {"figure": result.figure, "interval95": [low, high], "statuses": dict(result.statuses)}
-        means = result.scores.mean(axis=0).tolist()
-        write_json(args.json, {"version": version, "model": args.model, **figures, "means": means, "spent": result.spent})
+        figures = {
+            "version": version,
+            "model": args.model,
+            "figure": result.figure,
+            "interval95": [low, high],
+            "means": result.scores.mean(axis=0).tolist(),
+            "statuses": dict(result.statuses),
+            "spent": result.spent,
+        }
+        write_json(args.json, figures)
 
 
 class _Progress:
@@ -188,7 +195,7 @@ def report_command() -> None:
     parser.add_argument("--gt_paths", nargs="+", required=True, help="files, or folders of files, with true answers")
     parser.add_argument("--save_path", type=Path, required=True, help="page to write (.html)")
     parser.add_argument("--compare", type=Path, help="folder of another model's answers, same file names")
-    parser.add_argument("--by", default="severity", help="field of the answers to group by")
+    parser.add_argument("--by", default="severity", help="field of the true answers to group by")
     parser.add_argument("--title", help="the page's heading; the answers' folder unless given")
     args = parser.parse_args()
     if args.save_path.suffix != ".html":

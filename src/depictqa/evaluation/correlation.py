@@ -59,7 +59,7 @@ class Correlation:
 
     @property
     def plcc(self) -> float:
-        """Mean over the references, after the 4-parameter logistic. Raises InputError where that could not be fitted."""
+        """Mean over the references, after the 4-parameter logistic. Raises InputError where that has no fit."""
         failed = [r.name for r, one in zip(self.references, self.per_reference) if one.plcc_logistic4 is None]
         if failed:
             raise InputError(f"reference {failed[0]}: the 4-parameter logistic cannot be fitted to its images")
@@ -155,7 +155,7 @@ def vote(
 def _share(prediction: dict, confidence: bool) -> float:
     text = text_field(prediction, "text")
     if text not in CHOICES:
-        raise InputError(f"item {prediction['id']}: expected 'Image A' or 'Image B' as the field 'text', found {text!r}")
+        raise InputError(f"item {prediction['id']}: the field 'text' must be 'Image A' or 'Image B', found {text!r}")
     if not confidence:
         return CHOICES[text]
     weight = prediction.get("confidence")
@@ -187,5 +187,6 @@ def srcc_plcc(
             figures.append(agreement(one.scores, one.opinions))
         except InputError as error:
             raise InputError(f"reference {one.name}: {error}") from None
-    pooled = agreement(*(np.concatenate([getattr(one, field) for one in references]) for field in ("scores", "opinions")))
+    scores = np.concatenate([one.scores for one in references])
+    pooled = agreement(scores, np.concatenate([one.opinions for one in references]))
     return Correlation(references, tuple(figures), pooled, problems)

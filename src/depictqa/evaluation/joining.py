@@ -34,14 +34,15 @@ class Problems:
         return [f"{len(ids)} {what}: {some(ids)}" for ids, what in found if ids]
 
     def notes(self) -> list[str]:
-        return [f"{len(self.unknown)} predictions have no answer, ignored: {some(self.unknown)}"] if self.unknown else []
+        ids = self.unknown
+        return [f"{len(ids)} predictions have no answer, ignored: {some(ids)}"] if ids else []
 
 
 def join(predictions: list[dict], answers: list[dict]) -> tuple[list[tuple[dict, dict]], list[dict], Problems]:
     """Pair each prediction with the first answer of its id, in the order of the predictions.
 
     Arguments:
-        predictions: items with `id` and `text`; one whose text is null (a picture that could not be read) counts as missing.
+        predictions: items with `id` and `text`; one whose text is null (its picture could not be read) is missing.
         answers: items with `id`.
 
     Returns:

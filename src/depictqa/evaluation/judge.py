@@ -76,7 +76,8 @@ VERSIONS = {"v1": Version(_V1, ("reference", "answer")), "v2": Version(_V2, ("an
 
 _FIELD = re.compile(r"\{(question|reference|answer)\}")
 _NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?:\s*/\s*10|\s+out of 10)?(?![\w/%–-])"
-_LABEL = r"(?:[^\w.+-]|_)*(?:(?:the\s+)?(?:final\s+|overall\s+)?(?:scores?|ratings?|grades?)\s*(?:is|are)?\s*[:=]?)?[\s*_]*"
+_WORD = r"(?:the\s+)?(?:final\s+|overall\s+)?(?:scores?|ratings?|grades?)\s*(?:is|are)?\s*[:=]?"
+_LABEL = rf"(?:[^\w.+-]|_)*(?:{_WORD})?[\s*_]*"
 _SEPARATOR = r"[*_]*(?:\s*[,;&|/]\s*|\s+and\s+|\s+)[*_]*"
 _TAIL = r"(?:[^\w/%–-]\D*)?"
 

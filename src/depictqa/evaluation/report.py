@@ -21,6 +21,7 @@ from depictqa.evaluation.summary import accuracy_summary, correlation_summary
 
 NAMES = {"single_distortion": "one distortion", "multi_distortion": "several distortions", "rating": "better image",
          "choice": "multiple choice", "voting": "voting", "detail": "long answers", "verdicts": "judge"}  # fmt: skip
+_VERDICT = set(Verdict.__dataclass_fields__)
 _VOCABULARY = {name.lower() for name in DISTORTIONS}
 
 
@@ -68,7 +69,9 @@ def read_truths(paths: Iterable[str | Path]) -> list[Truth]:
     return truths
 
 
-def collect(folder: str | Path, truths: list[Truth], *, by: str = "severity", other: Path | None = None) -> list[Section]:
+def collect(
+    folder: str | Path, truths: list[Truth], *, by: str = "severity", other: Path | None = None
+) -> list[Section]:
     """A section for each answers file of a folder, in order of name; a bad file gives a section that says so.
 
     Arguments:
@@ -118,7 +121,7 @@ def _truth(path: Path) -> Truth:
 
 def _section(path: Path, truths: list[Truth], by: str, rival: Path | None) -> Section:
     predictions = read_items(path)
-    if predictions and all({"status", "scores", "review"} <= set(item) for item in predictions):
+    if predictions and all(set(item) == _VERDICT for item in predictions):
         return _verdicts(path, predictions)
     ids = {item["id"] for item in predictions if isinstance(item.get("id"), str | int)}
     # of the files with the most of these ids the smallest (a subset of the questions has a file of its own), then
@@ -153,8 +156,16 @@ def _accuracy(path: Path, predictions: list[dict], truth: Truth, kind: str, by: 
     if rival:
         tables.append(_comparison(result, evaluate(kind, read_items(rival), truth.items), rival))
     return Section(
-        *(path.name, kind, str(truth.path), len(result.samples), "accuracy", result.accuracy, figures["interval95"]),
-        **{"notes": _notes(result.problems), "tables": tables, "picture": _drawn(accuracy_figure, result, by)},
+        name=path.name,
+        kind=kind,
+        truth=str(truth.path),
+        samples=len(result.samples),
+        measure="accuracy",
+        value=result.accuracy,
+        interval=figures["interval95"],
+        notes=_notes(result.problems),
+        tables=tables,
+        picture=_drawn(accuracy_figure, result, by),
     )
 
 
@@ -176,7 +187,13 @@ def _voting(path: Path, predictions: list[dict], truth: Truth, truths: list[Trut
     rows = [(name, mean[name], *(interval[name] or (None, None)), pooled[name]) for name in mean]
     header = ("correlation", "mean over references", "95% from", "to", "all images pooled")
     return Section(
-        *(path.name, "voting", f"{truth.path}, {opinions.path}", figures["images"], "srcc", result.srcc, interval["srcc"]),
+        name=path.name,
+        kind="voting",
+        truth=f"{truth.path}, {opinions.path}",
+        samples=figures["images"],
+        measure="srcc",
+        value=result.srcc,
+        interval=interval["srcc"],
         notes=_notes(result.problems),
         tables=[Table(f"{figures['references']} references", header, rows)],
         picture=_drawn(correlation_figure, result),
@@ -184,7 +201,7 @@ def _voting(path: Path, predictions: list[dict], truth: Truth, truths: list[Trut
 
 
 def _verdicts(path: Path, items: list[dict]) -> Section:
-    verdicts = tuple(Verdict(i["id"], i["status"], i["scores"] and tuple(i["scores"]), i["review"], i.get("reason")) for i in items)
+    verdicts = tuple(Verdict(**item | {"scores": item["scores"] and tuple(item["scores"])}) for item in items)
     widths = {len(verdict.scores) for verdict in verdicts if verdict.scores}
     version = next((name for name, one in VERSIONS.items() if widths == {len(one.scores)}), None)
     if not version:
@@ -193,7 +210,13 @@ def _verdicts(path: Path, items: list[dict]) -> Section:
     rows = [(status, count) for status, count in sorted(result.statuses.items())]
     table = Table("What became of the items", ("status", "items"), rows)
     return Section(
-        *(path.name, "verdicts", "", len(result.scores), f"judge {version}", result.figure, result.interval95), tables=[table]
+        name=path.name,
+        kind="verdicts",
+        samples=len(result.scores),
+        measure=f"judge {version}",
+        value=result.figure,
+        interval=result.interval95,
+        tables=[table],
     )
 
 
