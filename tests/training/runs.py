@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from conftest import DATA, tiny_config
@@ -50,21 +51,25 @@ def make_run(folder: Path, items: list[dict] | None = None, model: str = "base",
     return tiny_config(folder, model, **sections)
 
 
-def start(config: Path, *arguments: str, processes: int = 0, **environment) -> subprocess.Popen:
-    """Start train.py: plain, or `processes` of it under torchrun. Its output goes to `output` beside the config."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"] if processes else []
-    with open(config.parent / "output", "w", encoding="utf-8") as output:
+def torchrun(processes: int, *options: str) -> list[str]:
+    """The launcher's part of a command line."""
+    return ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", *(options or ["--standalone"])]
+
+
+def start(config: Path, *arguments: str, launcher: Sequence[str] = (), output: str = "output") -> subprocess.Popen:
+    """Start train.py, plain or under a launcher. What it prints goes to the file `output` beside the config."""
+    with open(config.parent / output, "w", encoding="utf-8") as file:
         return subprocess.Popen(
             [sys.executable, *launcher, str(SRC / "train.py"), "--cfg", str(config), *arguments],
-            stdout=output,
+            stdout=file,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
 
 
-def launch(config: Path, *arguments: str, processes: int = 0, code: int = 0) -> str:
+def launch(config: Path, *arguments: str, launcher: Sequence[str] = (), code: int = 0) -> str:
     """Run train.py to its end; what it printed. Fails unless it exits with `code`."""
-    process = start(config, *arguments, processes=processes)
+    process = start(config, *arguments, launcher=launcher)
     assert process.wait(timeout=300) == code, output_of(config)
     return output_of(config)
 

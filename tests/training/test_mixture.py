@@ -59,18 +59,18 @@ def test_an_image_that_the_task_does_not_need_is_no_mistake(tmp_path):
 def test_a_broken_item_is_named(tmp_path, change, message):
     with pytest.raises(InputError) as error:
         read(tmp_path, [*make_items(3), make_items(1)[0] | {"id": "odd"} | change])
-    assert "meta.json: 1 of 4 items cannot be trained on: item odd: " in str(error.value)
+    assert "1 items cannot be trained on: " in str(error.value) and "/meta.json, item odd: " in str(error.value)
     assert message in str(error.value)
 
 
 def test_ten_mistakes_are_shown_of_many(tmp_path):
     with pytest.raises(InputError) as error:
         read(tmp_path, [item | {"task_type": "x"} for item in make_items()])
-    assert "18 of 18 items" in str(error.value) and str(error.value).count("unknown task") == 10
+    assert "18 items cannot be trained on" in str(error.value) and str(error.value).count("unknown task") == 10
 
 
 def test_missing_pictures_and_metas_are_named(tmp_path):
-    with pytest.raises(InputError, match=r"2 of 5 images do not exist: .*no1.png, .*no2.png"):
+    with pytest.raises(InputError, match=r"2 images do not exist: .*no1.png, .*no2.png"):
         read(tmp_path, [*make_items(2), make_items(3)[2] | {"image": "no1.png"}, make_items(3)[2] | {"image": "no2.png"}], True)
     with pytest.raises(InputError, match="1 meta files do not exist: .*none.json"):
         read_mixture([["none.json", 1]], tmp_path, "config.yaml: metas")

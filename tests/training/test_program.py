@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import time
 
 import pytest
@@ -11,7 +12,7 @@ import yaml
 
 from conftest import ARTIFACTS, DELTAS, golden
 from depictqa.errors import InputError
-from runs import launch, make_items, make_run, metrics_of, output_of, start, train
+from runs import launch, make_items, make_run, metrics_of, output_of, start, torchrun, train
 
 pytestmark = pytest.mark.slow
 
@@ -75,7 +76,7 @@ def test_how_a_batch_is_cut_does_not_matter(tmp_path):
         }
         config = make_run(tmp_path / f"{micro}x{steps}x{processes}", make_items(8), deepspeed=deepspeed)
         without_dropout(config)
-        launch(config, processes=processes) if processes else train(config)
+        launch(config, launcher=torchrun(processes)) if processes else train(config)
         runs.append((metrics_of(config)[0], weights(config.parent / "ckpt" / "ckpt.pt"), 1e-5 if processes else 1e-6))
     (metrics, expected, _), *others = runs
     start_from = weights(ARTIFACTS / "delta" / "ckpt.pt")
@@ -108,7 +109,8 @@ def test_40_steps_and_20_steps_a_kill_and_the_rest_are_equal_bit_for_bit(tmp_pat
         "train": {"epochs": 10, "save_freq_step": 6},  # with dropout and random crops
         "deepspeed": {"zero_optimization": {"stage": stage}},
     }
-    straight, killed = (make_run(tmp_path / name, make_items(16), **sections) for name in ("straight", "killed"))
+    straight = make_run(tmp_path / "straight", make_items(16), data={"num_workers": 2}, **sections)  # loads otherwise
+    killed = make_run(tmp_path / "killed", make_items(16), data={"num_workers": 0}, **sections)
     train(straight)
     assert len(metrics_of(straight)) == 40
     assert kill_in_the_middle(killed, 20) < 40
@@ -169,12 +171,40 @@ def test_two_processes_that_share_optimizer_gradients_or_weights_train_as_one(tm
         deepspeed = {"zero_optimization": {"stage": stage if processes else 0}, "gradient_accumulation_steps": steps}
         config = make_run(tmp_path / str(processes), make_items(16), train={"epochs": 2}, deepspeed=deepspeed)
         without_dropout(config)
-        launch(config, processes=processes) if processes else train(config)
+        launch(config, launcher=torchrun(processes)) if processes else train(config)
         runs[processes] = [row["loss"] for row in metrics_of(config)], weights(config.parent / "ckpt" / "ckpt.pt")
     (losses, alone), (shared_losses, shared) = runs.values()
     assert shared_losses == pytest.approx(losses, rel=1e-5)
     for key in alone:
         torch.testing.assert_close(shared[key], alone[key], atol=1e-5, rtol=1e-3)
+
+
+def test_every_launcher_trains_alike(tmp_path):
+    """One torchrun of two processes, two of one each (as on two machines), and deepspeed's own launcher."""
+    port = free_port()
+    nodes = [torchrun(1, "--nnodes=2", f"--node_rank={rank}", f"--master_port={port}") for rank in range(2)]
+    deepspeed = ["-m", "deepspeed.launcher.runner", "--num_gpus=2", f"--master_port={free_port()}"]
+    curves = []
+    for name, launchers in {"torchrun": [torchrun(2)], "nodes": nodes, "deepspeed": [deepspeed]}.items():
+        config = make_run(tmp_path / name, make_items(8))
+        started = [start(config, launcher=launcher, output=f"output{rank}") for rank, launcher in enumerate(launchers)]
+        codes = [process.wait(timeout=200) for process in started]
+        assert not any(codes), "".join(path.read_text(encoding="utf-8") for path in config.parent.glob("output*"))
+        curves.append(metrics_of(config))
+    assert len(curves[0]) == 1 and curves[0] == curves[1] == curves[2]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_a_mistake_on_any_rank_is_one_line_and_ends_all(tmp_path):
+    items = [item | {"task_type": "x"} for item in make_items(4)]
+    process = start(make_run(tmp_path, items), launcher=torchrun(2))
+    assert process.wait(timeout=100) != 0
+    assert output_of(tmp_path / "config.yaml").count("error: ") == 1
 
 
 def test_bf16_with_split_optimizer_state_trains_on_the_cpu(tmp_path):
