@@ -5,7 +5,7 @@ of the micro batch) only: neither workers nor an interruption change anything.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -139,6 +139,10 @@ class Batch:
         """What a DataLoader calls so that copies to the GPU need not wait."""
         return self._map(lambda image: image.pin_memory())
 
+    @property
+    def tasks(self) -> list[str]:
+        return [conversation.task.name for conversation in self.conversations]
+
     def to(self, device: torch.device) -> "Batch":
         return self._map(lambda image: image.to(device, non_blocking=True))
 
@@ -148,9 +152,13 @@ class Batch:
 
 
 class TrainingSet(Dataset):
-    """Samples by (epoch, index): pictures decoded, scaled and cropped at random, still uint8."""
+    """Samples by (epoch, index): pictures decoded, scaled and cropped at random, still uint8.
 
-    def __init__(self, items: Sequence[TrainingItem], preprocess: ImagePreprocessor, seed: int):
+    Args:
+        seed: None leaves the pictures whole, for validation.
+    """
+
+    def __init__(self, items: Sequence[TrainingItem], preprocess: ImagePreprocessor, seed: int | None):
         self.items, self.preprocess, self.seed = items, preprocess, seed
 
     def __len__(self) -> int:
@@ -160,7 +168,7 @@ class TrainingSet(Dataset):
         """The sample's id, and the sample; or the error's text where a picture is broken."""
         epoch, index = key
         item = self.items[index]
-        rng = random.Random(f"{self.seed} {epoch} {index}")
+        rng = None if self.seed is None else random.Random(f"{self.seed} {epoch} {index}")
         try:
             images = tuple(self.preprocess(open_image(path), rng) for path in item.image_paths)
         except InputError as error:
@@ -176,22 +184,39 @@ def collate(samples: Sequence[tuple[str, Conversation | str]]) -> Batch | str:
     return Batch([sample for _, sample in samples], [name for name, _ in samples])
 
 
+def estimate_tokens(item: TrainingItem, tokens_per_image: int) -> int:
+    """About how long a sample's sequence is: what is needed to put samples of like lengths together."""
+    return len(item.image_paths) * tokens_per_image + sum(len(text) for turn in item.turns for text in turn) // 4
+
+
 class MicroBatches:
     """What each micro batch of one rank holds, over all epochs: lists of (epoch, index).
 
     Every epoch is a new permutation, cut into global batches (the last, incomplete one is left out), each dealt
-    to the ranks in order.
+    to the ranks in order. The samples of one update are dealt longest first, so that those of a micro batch, and
+    those of the ranks, are of like length: the update is the same, as it averages over samples, with less padding.
 
     Args:
-        length: of the data set.
+        lengths: of the samples' sequences, about; equal ones leave the order of the permutation.
         batch_size: samples of a micro batch of one rank.
+        accumulation: micro batches of an update.
         start, stop: first micro batch, and the one after the last; counted from the first epoch's begin.
     """
 
-    def __init__(self, length: int, batch_size: int, rank: int, world_size: int, seed: int, start: int, stop: int):
-        self.length, self.batch_size, self.rank, self.world_size = length, batch_size, rank, world_size
-        self.seed, self.start, self.stop = seed, start, stop
-        self.per_epoch = length // (batch_size * world_size)
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        batch_size: int,
+        accumulation: int,
+        rank: int,
+        world_size: int,
+        seed: int,
+        start: int,
+        stop: int,
+    ):
+        self.lengths, self.batch_size, self.accumulation = lengths, batch_size, accumulation
+        self.rank, self.world_size, self.seed, self.start, self.stop = rank, world_size, seed, start, stop
+        self.per_epoch = len(lengths) // (batch_size * world_size)
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -201,16 +226,30 @@ class MicroBatches:
         for number in range(self.start, self.stop):
             epoch, batch = divmod(number, self.per_epoch)
             if epoch != order_of:
-                order, order_of = self.order(epoch), epoch
+                order, order_of = self.dealt(epoch), epoch
             first = (batch * self.world_size + self.rank) * self.batch_size
             yield [(epoch, index) for index in order[first : first + self.batch_size]]
 
+    def dealt(self, epoch: int) -> list[int]:
+        """The epoch's order with the samples of each update longest first."""
+        order, dealt = self.order(epoch), []
+        global_batch, begin = self.batch_size * self.world_size, epoch * self.per_epoch
+        batch = 0
+        while batch < self.per_epoch:  # an update may begin in the epoch before and end in the next
+            behind = min(self.per_epoch, batch + self.accumulation - (begin + batch) % self.accumulation)
+            update = order[batch * global_batch : behind * global_batch]
+            dealt += sorted(update, key=lambda index: -self.lengths[index])
+            batch = behind
+        return dealt
+
     def order(self, epoch: int) -> list[int]:
         generator = torch.Generator().manual_seed(random.Random(f"{self.seed} {epoch}").getrandbits(63))
-        return torch.randperm(self.length, generator=generator).tolist()
+        return torch.randperm(len(self.lengths), generator=generator).tolist()
 
 
-def load_batches(data: TrainingSet, micro_batches: MicroBatches, num_workers: int, pin_memory: bool) -> Iterator[Batch]:
+def load_batches(
+    data: TrainingSet, micro_batches: Iterable[list[tuple[int, int]]], num_workers: int, pin_memory: bool
+) -> Iterator[Batch]:
     """Micro batches, prepared by `num_workers` processes.
 
     Raises:

@@ -16,10 +16,11 @@ from depictqa.model.weights import load_torch_file
 
 def delta_keys(model: nn.Module) -> list[str]:
     """Names of the tensors that a delta of this model holds."""
-    return [name for name in model.state_dict() if _belongs(name)]
+    return [name for name in model.state_dict() if belongs_to_delta(name)]
 
 
-def _belongs(name: str) -> bool:
+def belongs_to_delta(name: str) -> bool:
+    """Whether a parameter of that name is trained, and so part of a delta."""
     return name.startswith(("vision_proj.", "abstractor.")) or (name.startswith("llm.") and ".lora_" in name)
 
 
@@ -30,7 +31,7 @@ def load_delta(model: nn.Module, path: str | Path) -> None:
         InputError: the file is unreadable, or has missing, foreign or misshapen keys (each kind is listed).
     """
     given = load_torch_file(path)
-    expected = {key: tensor for key, tensor in model.state_dict().items() if _belongs(key)}
+    expected = {key: tensor for key, tensor in model.state_dict().items() if belongs_to_delta(key)}
     problems = []
     if missing := sorted(expected.keys() - given.keys()):
         problems.append(f"{len(missing)} keys missing: {_some(missing)}")
@@ -66,7 +67,7 @@ def save_delta(model: nn.Module, path: str | Path, dtype: torch.dtype | None = N
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     delta = {
-        key: tensor.detach().to("cpu", dtype or tensor.dtype) for key, tensor in model.state_dict().items() if _belongs(key)
+        key: tensor.detach().to("cpu", dtype or tensor.dtype) for key, tensor in model.state_dict().items() if belongs_to_delta(key)
     }
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with open(temporary, "wb") as file:

@@ -34,9 +34,17 @@ class Conversation:
 
 class TrainingOutput(NamedTuple):  # a tuple: DeepSpeed looks for the loss in it
     loss: torch.Tensor  # scalar: mean over samples of each sample's mean over its targets
-    sample_losses: torch.Tensor  # [B]
-    correct: torch.Tensor  # scalar: targets predicted right
-    targets: torch.Tensor  # scalar: number of targets
+    sample_losses: torch.Tensor  # [B], detached like all below
+    sample_correct: torch.Tensor  # [B]: targets predicted right
+    sample_targets: torch.Tensor  # [B]: number of targets
+
+    @property
+    def correct(self) -> torch.Tensor:
+        return self.sample_correct.sum()
+
+    @property
+    def targets(self) -> torch.Tensor:
+        return self.sample_targets.sum()
 
 
 class DepictQA(nn.Module):
@@ -137,7 +145,9 @@ class DepictQA(nn.Module):
         fused = [self.fuse_conversation(c, [next(embeds) for _ in c.images]) for c in conversations]
         batch = collate(fused, self.embed_tokens, padding_side="right")
         llama = self.llm.get_base_model()
-        hidden = llama.model(inputs_embeds=batch.inputs_embeds, attention_mask=_causal_mask(fused, batch)).last_hidden_state
+        hidden = llama.model(
+            inputs_embeds=batch.inputs_embeds, attention_mask=_causal_mask(fused, batch), use_cache=False
+        ).last_hidden_state  # [B, T, D]
         labels = batch.labels[:, 1:]  # position t predicts token t + 1; on the CPU
         rows, places = (labels != IGNORE).nonzero(as_tuple=True)  # [targets of the batch] each
         flat, targets, rows, counts = (
@@ -146,13 +156,14 @@ class DepictQA(nn.Module):
         )
         logits = llama.lm_head(hidden.flatten(0, 1).index_select(0, flat)).float()  # [targets, V]: nothing else is needed
         losses = F.cross_entropy(logits, targets, reduction="none")
-        summed = losses.new_zeros(len(fused)).index_add(0, rows, losses)  # [B]
-        sample_losses = summed / counts.clamp(min=1)  # a prompt cut before its answer has no target
+        sums = losses.new_zeros(len(fused)).index_add(0, rows, losses)  # [B]
+        sample_losses = sums / counts.clamp(min=1)  # a prompt cut before its answer has no target
+        hits = (logits.argmax(-1) == targets).long()
         return TrainingOutput(
             loss=sample_losses.mean(),
             sample_losses=sample_losses.detach(),
-            correct=(logits.argmax(-1) == targets).sum(),
-            targets=counts.sum(),
+            sample_correct=torch.zeros_like(counts).index_add(0, rows, hits),
+            sample_targets=counts,
         )
 
 

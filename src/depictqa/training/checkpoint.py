@@ -1,7 +1,7 @@
 """The full state of a run: folders `{save_dir}/state/step{N}` that are whole or not there.
 
-A folder holds DeepSpeed's files (weights, optimizer, schedule, loss scale) and `manifest.json`: the step, the
-settings that the run depends on, size and hash of every file. It is written under a temporary name and renamed;
+A folder holds the delta, DeepSpeed's files (optimizer, fp32 weights, schedule, loss scale) and `manifest.json`: the
+step, the settings that the run depends on, the hash of every file. It is written under a temporary name and renamed;
 the newest folder whose files fit its manifest is the one to continue from. Load only states of your own: DeepSpeed
 unpickles them.
 """
@@ -18,9 +18,11 @@ from torch import distributed
 
 from depictqa.answers import write_json
 from depictqa.errors import InputError
+from depictqa.model.delta import belongs_to_delta, save_delta
 
 TAG = "deepspeed"  # the folder that DeepSpeed makes inside
 MANIFEST = "manifest.json"
+DELTA = "delta.pt"
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,16 @@ class State:
         return self.step >= self.total_steps
 
 
+def save_trained(engine, path: Path) -> None:
+    """Write the delta. Every rank calls this: with ZeRO 3 each holds a part."""
+    import deepspeed
+
+    parameters = [p for name, p in engine.module.named_parameters() if belongs_to_delta(name)]
+    with deepspeed.zero.GatheredParameters(parameters, enabled=engine.zero_optimization_stage() == 3):
+        if distributed.get_rank() == 0:
+            save_delta(engine.module, path)
+
+
 def save_state(engine, folder: Path, step: int, total_steps: int, settings: Mapping, keep_last: int) -> None:
     """Write `folder/step{step}`, then remove all but the newest `keep_last`. Every rank calls this."""
     target = folder / f"step{step:08d}"
@@ -45,6 +57,7 @@ def save_state(engine, folder: Path, step: int, total_steps: int, settings: Mapp
     if first:
         shutil.rmtree(unfinished, ignore_errors=True)
     distributed.barrier()
+    save_trained(engine, unfinished / DELTA)
     engine.save_checkpoint(str(unfinished), tag=TAG, save_latest=False, exclude_frozen_parameters=True)
     if first:
         files = {str(path.relative_to(unfinished)): _digest(path) for path in _files(unfinished)}

@@ -15,9 +15,9 @@ ADAM = ("adam", "adamw")
 
 def build_engine(model: DepictQA, config: EasyDict, plan: Plan, device: torch.device):
     """DeepSpeed's engine, with the optimizer and the schedule of `deepspeed.*`. Says what it had to change there."""
-    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     import deepspeed  # it looks at the device when imported: after `distributed.start`
 
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # it would be compiled at the first start, for 90 s
     settings, notes = complete(config.deepspeed, plan, device)
     for note in notes:

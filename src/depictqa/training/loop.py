@@ -1,6 +1,7 @@
 """The training loop on a DeepSpeed engine: micro steps, updates, curves, checkpoints."""
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,12 @@ import torch
 from torch import distributed
 
 from depictqa.data.training import Batch
-from depictqa.model.delta import save_delta
-from depictqa.training.checkpoint import save_state
+from depictqa.training.checkpoint import save_state, save_trained
 from depictqa.training.distributed import fail_together
 from depictqa.training.metrics import RunLog
 from depictqa.training.settings import Plan
+from depictqa.training.tally import Tally, losses_and_accuracies
+from depictqa.training.validation import Validation
 
 
 @dataclass(frozen=True)
@@ -27,18 +29,15 @@ class Saving:
     settings: dict  # what a state's run depends on
 
 
-@dataclass
-class MicroStep:
-    """What is kept of a micro step until the update; tensors stay on the device."""
-
-    ids: list[str]
-    losses: torch.Tensor  # [B]
-    correct: torch.Tensor
-    targets: torch.Tensor
-
-
 def run(
-    engine, batches: Iterator[Batch], plan: Plan, saving: Saving, log: RunLog | None, seed: int, first_step: int = 0
+    engine,
+    batches: Iterator[Batch],
+    plan: Plan,
+    saving: Saving,
+    validation: Validation | None,
+    log: RunLog | None,
+    seed: int,
+    first_step: int = 0,
 ) -> None:
     """Train from optimizer step `first_step` to the end of the plan.
 
@@ -51,60 +50,63 @@ def run(
         InputError: a loss is not finite, or a picture cannot be read; the last checkpoint stays as it is.
     """
     engine.train()
-    window: list[MicroStep] = []
+    tally, window = Tally(engine.device), []
     for number, batch in enumerate(batches, first_step * plan.accumulation):
         torch.manual_seed(_seed_of(seed, distributed.get_rank(), number))  # dropout is a matter of the step alone
         output = engine(batch.to(engine.device).conversations)
         engine.backward(output.loss)
-        window.append(MicroStep(batch.ids, output.sample_losses, output.correct, output.targets))
+        tally.add(batch.tasks, output)
+        window.append((batch.ids, output.sample_losses))
         if len(window) < plan.accumulation:
             engine.step()
             continue
         step = (number + 1) // plan.accumulation
-        lr = engine.get_lr()[0]
-        metrics, samples = _reduce(window, engine)
-        window = []
+        metrics = {"step": step, "epoch": number // plan.batches_per_epoch + 1} | _before_update(engine, tally, window)
         engine.step()
+        metrics |= _after_update(engine)
+        tally, window = Tally(engine.device), []
         if log is not None:
-            epoch = number // plan.batches_per_epoch + 1
-            log.write({"step": step, "epoch": epoch, **metrics, "lr": lr, **_after_step(engine, metrics)}, samples)
+            log.write(metrics, plan.batch_size * plan.accumulation)
         _save_if_due(engine, step, plan, saving)
+        done, before = step * plan.accumulation, (step - 1) * plan.accumulation
+        if validation is not None and validation.is_due(done, before, last=step == plan.optimizer_steps):
+            validated = validation.run(engine)
+            if log is not None:
+                log.write_validation({"step": step} | validated)
 
 
 def _seed_of(*numbers: int) -> int:
     return int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:8], "big")
 
 
-def _reduce(window: list[MicroStep], engine) -> tuple[dict, int]:
-    """Loss and accuracy over all ranks, and the number of samples. The one place that waits for the device.
+def _before_update(engine, tally: Tally, window: list[tuple[list[str], torch.Tensor]]) -> dict[str, float]:
+    """Losses and accuracy over all ranks, and the learning rate. The one place that waits for the device.
 
     Raises:
         InputError: a loss is not finite; names the samples.
     """
-    losses = torch.cat([micro.losses for micro in window]).double()
-    counts = torch.stack([sum(micro.correct for micro in window), sum(micro.targets for micro in window)]).double()
-    norm = _gradient_norm(engine)
-    totals = torch.cat([losses.sum()[None], losses.new_tensor([len(losses)]), counts])
-    distributed.all_reduce(totals)
-    loss, samples, correct, targets, norm = torch.cat([totals, norm]).tolist()
-    if loss - loss != 0:  # not finite, on any rank
+    norm = _gradient_norm(engine)  # already under way when the sums are waited for
+    overall, per_task = losses_and_accuracies(tally.reduce())
+    if not math.isfinite(overall["loss"]):  # on any rank
         _stop_for(window)
-    metrics = {"loss": loss / samples, "acc": correct / max(targets, 1.0)}
-    return metrics | ({"grad_norm": norm} if norm >= 0 else {}), int(samples)
+    metrics = {"loss": overall["loss"], "acc": overall["acc"], "lr": engine.get_lr()[0]}
+    if norm is not None:
+        metrics["grad_norm"] = norm.item()
+    return metrics | {f"loss/{task}": means["loss"] for task, means in per_task.items()}
 
 
-def _gradient_norm(engine) -> torch.Tensor:
-    """[1]: the norm of plain fp32 gradients, before clipping; -1 where DeepSpeed's optimizer will know it."""
+def _gradient_norm(engine) -> torch.Tensor | None:
+    """The norm of plain fp32 gradients, before clipping; None where DeepSpeed's optimizer will know it."""
     gradients = [p.grad for p in engine.module.parameters() if p.grad is not None]
     if engine.zero_optimization_stage() > 0 or not gradients:
-        return torch.full((1,), -1.0, dtype=torch.double, device=engine.device)
-    return torch.nn.utils.get_total_norm(gradients).double()[None]
+        return None
+    return torch.nn.utils.get_total_norm(gradients)
 
 
-def _after_step(engine, metrics: dict) -> dict:
+def _after_update(engine) -> dict[str, float]:
     """What is known once DeepSpeed's optimizer has stepped."""
     known = {}
-    if "grad_norm" not in metrics:
+    if engine.zero_optimization_stage() > 0:
         known["grad_norm"] = float(engine.get_global_grad_norm())
     if engine.fp16_enabled():
         known |= {"loss_scale": engine.optimizer.cur_scale, "skipped_steps": engine.skipped_steps}
@@ -113,12 +115,14 @@ def _after_step(engine, metrics: dict) -> dict:
     return known
 
 
-def _stop_for(window: list[MicroStep]) -> None:
-    ids = [name for micro in window for name, loss in zip(micro.ids, micro.losses.tolist(), strict=True) if loss - loss != 0]
+def _stop_for(window: list[tuple[list[str], torch.Tensor]]) -> None:
+    names = [name for ids, losses in window for name, loss in zip(ids, losses.tolist(), strict=True) if not math.isfinite(loss)]
     everyones: list[list[str]] = [[] for _ in range(distributed.get_world_size())]
-    distributed.all_gather_object(everyones, ids)
-    names = ", ".join(name for rank_ids in everyones for name in rank_ids)
-    fail_together(f"the loss is not finite for the samples {names}; stopped before the update, checkpoints are as they were")
+    distributed.all_gather_object(everyones, names)
+    names = [name for rank_names in everyones for name in rank_names]
+    fail_together(
+        f"the loss is not finite for the samples {', '.join(names)}; stopped before the update, checkpoints are as they were"
+    )
 
 
 def _save_if_due(engine, step: int, plan: Plan, saving: Saving) -> None:
@@ -137,13 +141,3 @@ def _save_if_due(engine, step: int, plan: Plan, saving: Saving) -> None:
         save_trained(engine, saving.folder / name)
     if names:
         save_state(engine, saving.folder / "state", step, plan.optimizer_steps, saving.settings, saving.keep_last)
-
-
-def save_trained(engine, path: Path) -> None:
-    """Write the delta. Every rank calls this: with ZeRO 3 each holds a part."""
-    import deepspeed
-
-    trained = [p for p in engine.module.parameters() if p.requires_grad]
-    with deepspeed.zero.GatheredParameters(trained, enabled=engine.zero_optimization_stage() == 3):
-        if distributed.get_rank() == 0:
-            save_delta(engine.module, path)

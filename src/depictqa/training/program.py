@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import warnings
 from pathlib import Path
 
 import torch
@@ -10,18 +11,25 @@ from easydict import EasyDict
 from torch import distributed
 
 from depictqa.config import load_config, parse_overrides, require_file
-from depictqa.data.training import MicroBatches, TrainingItem, TrainingSet, load_batches, read_mixture
+from depictqa.data.training import MicroBatches, TrainingItem, TrainingSet, estimate_tokens, load_batches, read_mixture
 from depictqa.errors import InputError
 from depictqa.model.build import build_model, build_preprocessor, pick_device
+from depictqa.model.delta import load_delta
 from depictqa.model.depictqa import DepictQA
-from depictqa.training.checkpoint import State, check_settings, find_state, load_state, read_state
+from depictqa.training.checkpoint import DELTA, State, check_settings, find_state, load_state, read_state
+from depictqa.training.curves import draw_curves
 from depictqa.training.distributed import from_first, is_first, say, start, together
 from depictqa.training.engine import build_engine
 from depictqa.training.loop import Saving, run
 from depictqa.training.metrics import RunLog
 from depictqa.training.settings import Plan, pick_precision, plan_from
+from depictqa.training.validation import Validation
 
-RESUMED_WITH = ("seed", "model", "vision_preprocess", "deepspeed", "train.epochs", "train.warmup_rate")  # the same settings
+RESUMED_WITH = (  # what a run's numbers depend on, beside its data and the number of processes
+    *("seed", "deepspeed", "vision_preprocess", "train.epochs", "train.warmup_rate", "train.max_tokens"),
+    *("train.mask_answer_ends", "train.tune_llm", "model.lora", "model.abstractor", "model.vision_feature_type"),
+    *("model.llm_conv_type", "model.unique_tag"),
+)
 
 
 def train(config_path: str, overrides: list[str], resume: str | None = None) -> None:
@@ -34,6 +42,7 @@ def train(config_path: str, overrides: list[str], resume: str | None = None) -> 
     Raises:
         InputError: config, data, weights or state are not as they must be, or a loss is not finite.
     """
+    warnings.simplefilter("ignore", FutureWarning)  # libraries about each other
     config = load_config(config_path, parse_overrides(overrides))
     device = pick_device(config.device)
     if device.type == "mps":
@@ -43,28 +52,18 @@ def train(config_path: str, overrides: list[str], resume: str | None = None) -> 
         require_file(config, key)
     device = start(device)
     items, plan = together(lambda: _read_data(config))
+    validation = together(lambda: _read_validation(config))
     settings = _settings(config, items)
     state = from_first(lambda: _choose_state(config, resume, settings))
     if state and state.finished:
         say(f"{state.path}: this run is finished; nothing to do")
         return
-    model = together(lambda: _load_model(config, device, dtype, from_delta=state is None))
+    model = together(lambda: _load_model(config, device, dtype, state))
     engine = build_engine(model, config, plan, device)
     if state:
         load_state(engine, state)
         say(f"continues after step {state.step} of {plan.optimizer_steps}, from {state.path}")
     first_step = state.step if state else 0
-    micro_batches = MicroBatches(
-        length=len(items),
-        batch_size=engine.train_micro_batch_size_per_gpu(),
-        rank=distributed.get_rank(),
-        world_size=distributed.get_world_size(),
-        seed=config.seed,
-        start=first_step * plan.accumulation,
-        stop=plan.micro_steps,
-    )
-    data = TrainingSet(items, build_preprocessor(config), config.seed)
-    batches = load_batches(data, micro_batches, config.data.num_workers, pin_memory=device.type == "cuda")
     saving = Saving(
         folder=Path(config.train.save_dir),
         every_micro_steps=config.train.save_freq_step,
@@ -72,13 +71,16 @@ def train(config_path: str, overrides: list[str], resume: str | None = None) -> 
         keep_last=config.train.keep_last,
         settings=settings,
     )
+    batches = _load_batches(config, items, plan, device, first_step)
     log = _open_log(config, plan, first_step) if is_first() else None
     try:
-        run(engine, batches, plan, saving, log, config.seed, first_step)
+        run(engine, batches, plan, saving, validation, log, config.seed, first_step)
     finally:
         if log is not None:
             log.close()
-    say(f"trained: {saving.folder / 'ckpt.pt'}")
+    if is_first():
+        draw_curves(Path(config.train.log_dir))
+    say(f"trained: {saving.folder / 'ckpt.pt'}; curves: {config.train.log_dir}")
 
 
 def _read_data(config: EasyDict) -> tuple[list[TrainingItem], Plan]:
@@ -92,9 +94,47 @@ def _read_data(config: EasyDict) -> tuple[list[TrainingItem], Plan]:
     return items, plan
 
 
+def _read_validation(config: EasyDict) -> Validation | None:
+    if not config.train.val_meta_paths:
+        return None
+    where = f"{config.config_path}: train.val_meta_paths"
+    metas = [[path, 1] for path in config.train.val_meta_paths]
+    items = read_mixture(metas, config.data.root_dir, where, check_images=is_first())
+    if config.train.val_freq_step < 1:
+        raise InputError(f"{config.config_path}: train.val_freq_step: expected a number from 1 on")
+    return Validation(
+        data=TrainingSet(items, build_preprocessor(config), seed=None),
+        every_micro_steps=config.train.val_freq_step,
+        batch_size=config.deepspeed.get("train_micro_batch_size_per_gpu", 1),
+        num_workers=config.data.num_workers,
+    )
+
+
+def _load_batches(config: EasyDict, items: list[TrainingItem], plan: Plan, device: torch.device, first_step: int):
+    """This rank's micro batches from `first_step` on."""
+    tokens_per_image = (config.vision_preprocess.resize // config.vision_preprocess.patch_size) ** 2
+    if config.model.abstractor is not None:
+        tokens_per_image = config.model.abstractor.num_query
+    micro_batches = MicroBatches(
+        lengths=[estimate_tokens(item, tokens_per_image) for item in items],
+        batch_size=plan.batch_size // distributed.get_world_size(),
+        accumulation=plan.accumulation,
+        rank=distributed.get_rank(),
+        world_size=distributed.get_world_size(),
+        seed=config.seed,
+        start=first_step * plan.accumulation,
+        stop=plan.micro_steps,
+    )
+    data = TrainingSet(items, build_preprocessor(config), config.seed)
+    return load_batches(data, micro_batches, config.data.num_workers, pin_memory=device.type == "cuda")
+
+
 def _settings(config: EasyDict, items: list[TrainingItem]) -> dict[str, str]:
-    """What a run depends on, by dotted key: a state is continued under the same only."""
-    settings = {"processes": str(distributed.get_world_size()), "data": hashlib.sha256(repr(items).encode()).hexdigest()}
+    """What a run depends on, by dotted key: a state is continued under the same only. Files may have moved."""
+    digest = hashlib.sha256()
+    for item in items:
+        digest.update(repr((item.id, item.task.name, item.turns)).encode())
+    settings = {"processes": str(distributed.get_world_size()), "data.train (sha256 of its items)": digest.hexdigest()}
     for dotted in RESUMED_WITH:
         value = config
         for key in dotted.split("."):
@@ -123,13 +163,22 @@ def _choose_state(config: EasyDict, resume: str | None, settings: dict) -> State
     return state
 
 
-def _load_model(config: EasyDict, device: torch.device, dtype: torch.dtype, from_delta: bool) -> DepictQA:
+def _load_model(config: EasyDict, device: torch.device, dtype: torch.dtype, state: State | None) -> DepictQA:
     torch.manual_seed(config.seed)
-    path = config.model.delta_path
-    from_delta = from_delta and path is not None and Path(path).exists()
-    model = build_model(config, device, dtype, delta=from_delta)
-    if from_delta:
-        say(f"*** training STARTS FROM the delta {path} (model.delta_path), not from scratch ***")
+    given = config.model.delta_path
+    if state is not None:
+        delta = state.path / DELTA
+    else:
+        delta = Path(given) if given is not None and Path(given).exists() else None
+    model = build_model(config, device, dtype, delta=False)
+    if delta is not None:
+        load_delta(model, delta)
+    if delta is not None and state is None:
+        say(f"*** training STARTS FROM the delta {delta} (model.delta_path), not from scratch ***")
+    if not config.train.tune_llm:
+        model.llm.requires_grad_(False)
+    if config.train.gradient_checkpointing:
+        model.llm.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
     trained, everything = (
         sum(p.numel() for p in model.parameters() if p.requires_grad or not only) for only in (True, False)
     )
