@@ -32,7 +32,7 @@ def draw_curves(log_dir: Path) -> Path | None:
     figure = Figure(figsize=(11, 7), layout="constrained")
     FigureCanvasAgg(figure)  # files only: no display needed
     for axes, key in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
-        _draw(axes.plot, rows, key, key, color="black")
+        _draw(axes.plot, rows, key, key, smooth=key != "lr", color="black")
         for name in sorted({name for row in rows for name in row if name.startswith(f"{key}/")}):
             _draw(axes.plot, rows, name, name.split("/")[1], linewidth=0.8)
         _draw(axes.plot, validation, key, "validation", color="tab:red", marker="o", smooth=False)
