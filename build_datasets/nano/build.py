@@ -4,15 +4,18 @@
     python build_datasets/nano/build.py --test --out experiments/Nano/data/test
 
 writes pictures (PNG) and one meta file per task. Each item draws from its own seed (seed, kind, number), so the number
-of processes and interruptions change nothing; pictures that exist are kept.
+of processes and interruptions change nothing; pictures that exist are kept, and a folder that was begun with another
+seed or other photos is refused, since its pictures would not show what the metas say.
 
 Two images are a rating pair if they show the same view, distorted by the same function at different severities, or by
 different functions (or none: severity 0) at severities at least 2 apart; the lower severity is better.
 """
 
 import argparse
+import functools
 import os
 import sys
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +27,11 @@ from joblib import Parallel, delayed
 from PIL import Image
 from tqdm import tqdm
 
-from depictqa.answers import write_json
+from depictqa.answers import read_json, write_json
 from depictqa.errors import InputError, exit_cleanly
 from nano import wording
 from nano.photos import load_photos, test_photos
-from nano.samples import LABELS, Distortion, draw_distortion, draw_size, draw_view
+from nano.samples import CLEAN, LABELS, Distortion, draw_distortion, draw_size, draw_view
 
 TEST_SINGLES_PER_LABEL, TEST_PAIRS, TEST_DETAILS = 30, 300, 40
 
@@ -96,50 +99,69 @@ def make_item(kind: Kind, number: int, view: View, out: Path, seed: int, label=.
         answer = wording.detail_answer(distortion, rng) if kind.is_detail else wording.brief_answer(distortion)
     query = wording.pick(QUESTIONS[kind.is_pair, kind.is_detail], rng) + ("" if kind.is_detail else wording.SINGLE_WORD)
 
+    shown = {"image_ref": CLEAN} if kind.has_reference else {}
+    shown |= images
+    paths = {field: f"images/{kind.name}/{number:06d}_{field.removeprefix('image_')}.png" for field in shown}
+    if not all((out / path).exists() for path in paths.values()):  # the pictures of an item share its random draws
+        for field, path in paths.items():
+            write_picture(shown[field].apply(reference, rng), out / path)
     item = {"id": f"{kind.name}_{number:06d}", "image_ref": None, "image_A": None, "image_B": None}
-    pixels = {"image_ref": reference} if kind.has_reference else {}
-    pixels |= {field: distortion.apply(reference, rng) for field, distortion in images.items()}
-    for field, picture in pixels.items():
-        path = Path("images") / kind.name / f"{number:06d}_{field.removeprefix('image_')}.png"
-        item[field] = f"{out.name}/{path.as_posix()}"  # relative to data.root_dir, the folder above
-        write_picture(picture, out / path)
-    truth = {
-        field.replace("image", "distortion"): [d.label, d.name, d.severity] for field, d in images.items()
-    }
+    item |= {field: f"{out.name}/{path}" for field, path in paths.items()}  # data.root_dir is the folder above
+    item |= {"task_type": kind.task} | truth(images)
     if is_test:
-        return item | {"query": query, "answer": answer, "task_type": kind.task} | truth
-    conversation = [{"from": "human", "value": query}, {"from": "gpt", "value": answer}]
-    return item | {"task_type": kind.task, "conversations": conversation} | truth
+        return item | {"query": query, "answer": answer}
+    return item | {"conversations": [{"from": "human", "value": query}, {"from": "gpt", "value": answer}]}
+
+
+def truth(images: dict[str, Distortion]) -> dict:
+    """What the evaluation groups by: `severity` of one image, `distortion_A.2` of two."""
+    if len(images) == 1:
+        (distortion,) = images.values()
+        return {"distortion_class": distortion.label, "distortion_name": distortion.name, "severity": distortion.severity}
+    return {field.replace("image", "distortion"): [d.label, d.name, d.severity] for field, d in images.items()}
 
 
 def write_picture(picture: np.ndarray, path: Path) -> None:
-    """Write a PNG, whole or not at all; one that exists is kept."""
-    if path.exists():
-        return
+    """Write a PNG, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     Image.fromarray(picture).save(temporary, format="PNG", compress_level=1)
     os.replace(temporary, path)
 
 
-_photos: list[np.ndarray] = []  # of this process; sent once to each worker by its path
+@functools.cache  # once per process and folder; a worker is sent the path, not the photos
+def _training_photos(folder: Path) -> list[np.ndarray]:
+    return load_photos(folder)
 
 
-def _training_item(kind: Kind, number: int, photos: Path, out: Path, seed: int) -> dict:
-    if not _photos:
-        _photos.extend(load_photos(photos))
+@functools.cache
+def _test_photos() -> list[np.ndarray]:
+    return [photo for _, photo in test_photos()]
+
+
+def make_training_item(kind: Kind, number: int, photos: Path, out: Path, seed: int) -> dict:
+    """Item `number` of a training meta: a random view of a random photo of the folder `photos`."""
 
     def view(rng: np.random.Generator) -> np.ndarray:
-        return draw_view(_photos[rng.integers(len(_photos))], draw_size(rng), rng)
+        pool = _training_photos(photos)
+        return draw_view(pool[rng.integers(len(pool))], draw_size(rng), rng)
 
     return make_item(kind, number, view, out, seed)
 
 
-def _test_item(kind: Kind, number: int, out: Path, seed: int, label) -> dict:
-    if not _photos:
-        _photos.extend(photo for _, photo in test_photos())
-    photo = _photos[number % len(_photos)]
-    return make_item(kind, number, lambda rng: photo, out, seed, label, is_test=True)
+def make_test_item(kind: Kind, number: int, out: Path, seed: int, label) -> dict:
+    """Item `number` of a test meta, on the test photos in turn; `label` a class, None, or ... to draw one."""
+    pool = _test_photos()
+    return make_item(kind, number, lambda rng: pool[number % len(pool)], out, seed, label, is_test=True)
+
+
+def claim(out: Path, photos: list[np.ndarray], seed: int) -> None:
+    """Note in `out` what it is made from. Raises InputError: it was begun with something else."""
+    origin = {"seed": seed, "photos": len(photos), "checksum": functools.reduce(lambda sum, one: zlib.crc32(one, sum), photos, 0)}
+    path = out / "made_from.json"
+    if path.exists() and (found := read_json(path)) != origin:
+        raise InputError(f"{out}: was begun with {found}, now {origin}; expected the same, or another --out")
+    write_json(path, origin)
 
 
 def build(jobs: dict[Kind, list], out: Path, workers: int) -> None:
@@ -152,22 +174,29 @@ def build(jobs: dict[Kind, list], out: Path, workers: int) -> None:
 
 def training_jobs(photos: Path, out: Path, num: int, seed: int) -> dict[Kind, list]:
     return {
-        kind: [delayed(_training_item)(kind, n, photos, out, seed) for n in range(round(num * kind.share))] for kind in KINDS
+        kind: [delayed(make_training_item)(kind, n, photos, out, seed) for n in range(round(num * kind.share))] for kind in KINDS
     }
 
 
-def test_jobs(out: Path, seed: int, scale: float = 1.0) -> dict[Kind, list]:
+def test_jobs(out: Path, seed: int) -> dict[Kind, list]:
     """Every label equally often in brief single questions; all test photos in turn."""
     jobs = {}
     for kind in KINDS:
         if kind.is_detail:
-            labels = [...] * round(TEST_DETAILS * scale)
+            labels = [...] * TEST_DETAILS
         elif kind.is_pair:
-            labels = [...] * round(TEST_PAIRS * scale)
+            labels = [...] * TEST_PAIRS
         else:
-            labels = [label for _ in range(round(TEST_SINGLES_PER_LABEL * scale)) for label in LABELS]
-        jobs[kind] = [delayed(_test_item)(kind, n, out, seed, label) for n, label in enumerate(labels)]
+            labels = [*LABELS] * TEST_SINGLES_PER_LABEL
+        jobs[kind] = [delayed(make_test_item)(kind, n, out, seed, label) for n, label in enumerate(labels)]
     return jobs
+
+
+def positive(text: str) -> int:
+    """For argparse, which names the flag in front of the message."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, found '{text}'")
+    return int(text)
 
 
 @exit_cleanly
@@ -175,19 +204,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder to fill; data.root_dir is the folder above")
     parser.add_argument("--photos", type=Path, help="folder of training photos")
-    parser.add_argument("--num", type=int, default=20000, help="training items over all tasks")
+    parser.add_argument("--num", type=positive, default=20000, help="training items over all tasks")
     parser.add_argument("--test", action="store_true", help="the test set, from photos that are never trained on")
     parser.add_argument("--seed", type=int, default=131)
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
+    parser.add_argument("--workers", type=positive, default=os.cpu_count(), help="processes")
     args = parser.parse_args()
     out = args.out.resolve()
-    if args.test:
-        build(test_jobs(out, args.seed), out, args.workers)
-    elif args.photos is None:
+    if args.photos is None and not args.test:
         raise InputError("--photos is missing; expected a folder of photos (or --test)")
-    else:
-        load_photos(args.photos)  # says at once what is wrong with the folder
-        build(training_jobs(args.photos, out, args.num, args.seed), out, args.workers)
+    claim(out, _test_photos() if args.test else load_photos(args.photos), args.seed)
+    jobs = test_jobs(out, args.seed) if args.test else training_jobs(args.photos, out, args.num, args.seed)
+    build(jobs, out, args.workers)
 
 
 if __name__ == "__main__":

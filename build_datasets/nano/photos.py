@@ -27,12 +27,12 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
 
 PHOTOGRAPHS = {  # package -> file names (or folders of plasma's wallpapers) that are photographs, chosen by eye
     "lomiri-wallpapers-16.04": (
-        "Bridge_by_Sander_Klootwijk Dragonfly_by_Bolly Kleiber_by_Lukas_Baubkus Picture_0B_by_freespace "
-        "Picture_1A_by_freespace Wine_by_Jakkub_Mede aitzgorri_by_Aitzol_Berasategi free_by_Peter_Nerlich "
+        "Bridge_by_Sander_Klootwijk Dragonfly_by_Bolly Picture_0B_by_freespace Picture_1A_by_freespace "
+        "Wine_by_Jakkub_Mede aitzgorri_by_Aitzol_Berasategi free_by_Peter_Nerlich "
         "friends_by_Aitzol_Berasategi greentock_by_Peter_Nerlich life_by_Aitzol_Berasategi "
         "picosdeeuropa_by_Aitzol_Berasategi seeding_by_Clements_Engelhardt sunset_by_Aitzol_Berasategi"
     ).split(),
-    "lomiri-wallpapers-20.04": [],  # filled by name like the package above: the two share a folder
+    "lomiri-wallpapers-20.04": ["Kleiber_by_Lukas_Baubkus"],
     "mate-backgrounds": (
         "Aqua Blinds Dune FreshFlower Garden GreenMeadow LadyBird RainDrops Storm TwoWings Wood YellowFlower"
     ).split(),
@@ -54,13 +54,20 @@ TEST_PHOTOS = {  # name -> (package, file, whether it is wide enough to give two
 
 
 def load_photos(folder: Path) -> list[np.ndarray]:
-    """Every picture of a folder, uint8 [H, W, 3]. Raises InputError where there is none."""
+    """Every picture of a folder, uint8 [H, W, 3]. Raises InputError where there is none, or one cannot be read."""
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES) if folder.is_dir() else []
-    photos = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
+    photos = [_read(path) for path in paths]
     photos = [photo for photo in photos if min(photo.shape[:2]) >= TEST_SHORT_SIDE]
     if not photos:
         raise InputError(f"{folder}: no photo of at least {TEST_SHORT_SIDE} pixels found ({', '.join(sorted(SUFFIXES))})")
     return photos
+
+
+def _read(path: Path) -> np.ndarray:
+    try:
+        return np.asarray(Image.open(path).convert("RGB"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read as a picture ({error})") from None
 
 
 def test_photos() -> Iterator[tuple[str, np.ndarray]]:
@@ -84,7 +91,7 @@ def shrink(image: Image.Image, short_side: int) -> Image.Image:
 
 
 def download(out: Path) -> int:
-    """Make the folder of training photos. Returns their number."""
+    """Make the folder of training photos. Returns their number. Raises InputError where the packages hold others."""
     out.mkdir(parents=True, exist_ok=True)
     wanted = {name for names in PHOTOGRAPHS.values() for name in names}
     with tempfile.TemporaryDirectory() as folder:
@@ -101,6 +108,8 @@ def download(out: Path) -> int:
                 size = path.stat().st_size
                 if name not in largest or size > largest[name].stat().st_size:
                     largest[name] = path
+        if missing := wanted - largest.keys():
+            raise InputError(f"Debian's packages lack {', '.join(sorted(missing))}; any folder of photos will do")
         for name, path in sorted(largest.items()):
             image = shrink(Image.open(path).convert("RGB"), SHORT_SIDE)
             image.save(out / f"{name}.jpg", quality=93, subsampling=0)

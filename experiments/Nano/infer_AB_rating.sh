@@ -1,6 +1,6 @@
 #!/bin/sh
 # Say which of two distorted forms of held-out photos is better, without a reference.
-#   sh infer_AB_rating.sh [GPU] [options of infer.py]      after: python ../../build_datasets/nano/build.py --heldout
+#   sh infer_AB_rating.sh [GPU] [options of infer.py]      after: python ../../build_datasets/nano/build.py --test --out data/test
 cd "$(dirname "$0")" || exit
 . ../_base_/env.sh
 

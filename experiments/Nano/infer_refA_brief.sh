@@ -1,6 +1,6 @@
 #!/bin/sh
 # Name the distortions of held-out photos in a few words, against their references.
-#   sh infer_refA_brief.sh [GPU] [options of infer.py]      after: python ../../build_datasets/nano/build.py --heldout
+#   sh infer_refA_brief.sh [GPU] [options of infer.py]      after: python ../../build_datasets/nano/build.py --test --out data/test
 cd "$(dirname "$0")" || exit
 . ../_base_/env.sh
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Describe the quality of held-out photos in detail, against their references.
-#   sh infer_refA_detail.sh [GPU] [options of infer.py]      after: python ../../build_datasets/nano/build.py --heldout
+#   sh infer_refA_detail.sh [GPU] [options of infer.py]      after: python ../../build_datasets/nano/build.py --test --out data/test
 cd "$(dirname "$0")" || exit
 . ../_base_/env.sh
 
