@@ -80,22 +80,45 @@ def test_missing_pictures_and_metas_are_named(tmp_path):
         read_mixture([], tmp_path, "config.yaml: metas")
 
 
+def micro_batches(lengths, size, rank=0, world=1, seed=5, start=0, stop=None, accumulation=1) -> MicroBatches:
+    per_epoch = len(lengths) // (size * world)
+    return MicroBatches(lengths, size, accumulation, rank, world, seed, start, per_epoch if stop is None else stop)
+
+
 @pytest.mark.parametrize("case", [case for case in golden("training/training.json")["sampler"] if case["drop_last"]])
 def test_ranks_share_a_global_batch_as_published(case, monkeypatch):
-    monkeypatch.setattr(MicroBatches, "order", lambda self, epoch: list(range(self.length)))
+    monkeypatch.setattr(MicroBatches, "order", lambda self, epoch: list(range(len(self.lengths))))
+    size = case["global_batch"] // case["world_size"]
     for rank, expected in enumerate(case["per_rank"]):
-        size = case["global_batch"] // case["world_size"]
-        batches = MicroBatches(case["n"], size, rank, case["world_size"], seed=0, start=0, stop=len(expected))
+        batches = micro_batches([7] * case["n"], size, rank, case["world_size"])
         assert [[index for _, index in batch] for batch in batches] == expected
 
 
 def test_every_epoch_is_another_order_of_all_samples_and_can_be_entered_anywhere():
-    whole = list(MicroBatches(9, 3, 0, 1, seed=5, start=0, stop=6))
+    whole = list(micro_batches([7] * 9, 3, stop=6))
     epochs = [[index for batch in whole[start : start + 3] for _, index in batch] for start in (0, 3)]
     assert epochs[0] != epochs[1]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(9))
-    assert list(MicroBatches(9, 3, 0, 1, seed=5, start=4, stop=6)) == whole[4:]
-    assert list(MicroBatches(9, 3, 0, 1, seed=6, start=0, stop=6)) != whole
+    assert list(micro_batches([7] * 9, 3, start=4, stop=6)) == whole[4:]
+    assert list(micro_batches([7] * 9, 3, stop=6, seed=6)) != whole
+
+
+def test_samples_of_an_update_are_dealt_longest_first_and_stay_in_it():
+    """Five micro batches an epoch, three an update: the second update begins in one epoch and ends in the next."""
+    lengths = [(7 * index) % 11 for index in range(20)]
+    plain = list(micro_batches([1] * 20, 2, world=2, stop=10, accumulation=3))
+    for first in (0, 3, 6):
+        dealt = [list(micro_batches(lengths, 2, rank, 2, stop=10, accumulation=3))[first : first + 3] for rank in range(2)]
+        undealt = [list(micro_batches([1] * 20, 2, rank, 2, stop=10, accumulation=3))[first : first + 3] for rank in range(2)]
+        flat, expected = ([key for rank in ranks for batch in rank for key in batch] for ranks in (dealt, undealt))
+        assert sorted(flat) == sorted(expected)
+        for epoch in (0, 1):
+            in_order = [lengths[index] for batches in zip(*dealt, strict=True) for b in batches for e, index in b if e == epoch]
+            assert in_order == sorted(in_order, reverse=True)
+    assert list(micro_batches(lengths, 2, world=2, start=4, stop=10, accumulation=3)) == list(
+        micro_batches(lengths, 2, world=2, stop=10, accumulation=3)
+    )[4:]
+    assert plain[0] == [(0, index) for index in micro_batches([1] * 20, 2, world=2).order(0)[:2]]
 
 
 def test_crops_depend_on_seed_epoch_and_index_only(tmp_path):
@@ -114,7 +137,7 @@ def test_a_broken_picture_stops_with_its_sample_and_file(tmp_path):
     item = make_items(3)[2] | {"image": str(tmp_path / "broken.png"), "id": "bad"}
     data = TrainingSet(read(tmp_path, [item]), PREPROCESS, seed=3)
     with pytest.raises(InputError, match="sample meta.json#bad: .*broken.png: not a readable image"):
-        next(load_batches(data, MicroBatches(1, 1, 0, 1, 0, 0, 1), num_workers=0, pin_memory=False))
+        next(load_batches(data, micro_batches([1], 1), num_workers=0, pin_memory=False))
 
 
 def test_a_batch_keeps_ids_beside_conversations(tmp_path):
