@@ -114,7 +114,7 @@ def test_40_steps_and_20_steps_a_kill_and_the_rest_are_equal_bit_for_bit(tmp_pat
     train(straight)
     assert len(metrics_of(straight)) == 40
     assert kill_in_the_middle(killed, 20) < 40
-    output = launch(killed, "--resume", "auto")
+    output = train(killed, resume="auto")
     assert "continues after step" in output
     assert metrics_of(killed) == metrics_of(straight)
     assert_equal(weights(straight.parent / "ckpt" / "ckpt.pt"), weights(killed.parent / "ckpt" / "ckpt.pt"))
@@ -145,10 +145,9 @@ def test_a_loss_that_is_not_a_number_stops_before_the_update(tmp_path):
     config = make_run(tmp_path, make_items(4))
     (tmp_path / "ckpt").mkdir()
     (tmp_path / "ckpt" / "ckpt.pt").write_bytes(b"earlier")
-    output = launch(config, "--set", f"model.delta_path={tmp_path / 'nan.pt'}", code=2)
-    error = next(line for line in output.splitlines() if line.startswith("error: "))
-    assert "the loss is not finite for the samples" in error
-    assert all(f"meta.json#{number}" in error for number in range(4))
+    with pytest.raises(InputError, match="the loss is not finite for the samples") as error:
+        train(config, f"model.delta_path={tmp_path / 'nan.pt'}")
+    assert all(f"meta.json#{number}" in str(error.value) for number in range(4))
     assert (tmp_path / "ckpt" / "ckpt.pt").read_bytes() == b"earlier"
     assert metrics_of(config) == []
 
@@ -163,35 +162,35 @@ def test_mistakes_are_named_before_the_model_loads(tmp_path):
         train(config, "model.llm_path=/nowhere")
 
 
-@pytest.mark.parametrize("stage", [1, 2, 3])
-def test_two_processes_that_share_optimizer_gradients_or_weights_train_as_one(tmp_path, stage):
+def test_two_processes_that_share_optimizer_gradients_or_weights_train_as_one(tmp_path):
     """Losses of eight updates by Adam, dropout off: the ranks draw their own."""
-    runs = {}
-    for processes, steps in ((0, 2), (2, 1)):
-        deepspeed = {"zero_optimization": {"stage": stage if processes else 0}, "gradient_accumulation_steps": steps}
-        config = make_run(tmp_path / str(processes), make_items(16), train={"epochs": 2}, deepspeed=deepspeed)
+    runs = []
+    for stage, processes, steps in ((0, 0, 2), (1, 2, 1), (2, 2, 1), (3, 2, 1)):
+        deepspeed = {"zero_optimization": {"stage": stage}, "gradient_accumulation_steps": steps}
+        config = make_run(tmp_path / str(stage), make_items(16), train={"epochs": 2}, deepspeed=deepspeed)
         without_dropout(config)
         launch(config, launcher=torchrun(processes)) if processes else train(config)
-        runs[processes] = [row["loss"] for row in metrics_of(config)], weights(config.parent / "ckpt" / "ckpt.pt")
-    (losses, alone), (shared_losses, shared) = runs.values()
-    assert shared_losses == pytest.approx(losses, rel=1e-5)
-    for key in alone:
-        torch.testing.assert_close(shared[key], alone[key], atol=1e-5, rtol=1e-3)
+        runs.append(([row["loss"] for row in metrics_of(config)], weights(config.parent / "ckpt" / "ckpt.pt")))
+    (losses, alone), *others = runs
+    for shared_losses, shared in others:
+        assert shared_losses == pytest.approx(losses, rel=1e-5)
+        for key in alone:
+            torch.testing.assert_close(shared[key], alone[key], atol=1e-5, rtol=1e-3)
 
 
 def test_every_launcher_trains_alike(tmp_path):
-    """One torchrun of two processes, two of one each (as on two machines), and deepspeed's own launcher."""
+    """Two torchruns of one process each, as on two machines, and deepspeed's own launcher of two."""
     port = free_port()
     nodes = [torchrun(1, "--nnodes=2", f"--node_rank={rank}", f"--master_port={port}") for rank in range(2)]
     deepspeed = ["-m", "deepspeed.launcher.runner", "--num_gpus=2", f"--master_port={free_port()}"]
     curves = []
-    for name, launchers in {"torchrun": [torchrun(2)], "nodes": nodes, "deepspeed": [deepspeed]}.items():
+    for name, launchers in {"nodes": nodes, "deepspeed": [deepspeed]}.items():
         config = make_run(tmp_path / name, make_items(8))
         started = [start(config, launcher=launcher, output=f"output{rank}") for rank, launcher in enumerate(launchers)]
         codes = [process.wait(timeout=200) for process in started]
         assert not any(codes), "".join(path.read_text(encoding="utf-8") for path in config.parent.glob("output*"))
         curves.append(metrics_of(config))
-    assert len(curves[0]) == 1 and curves[0] == curves[1] == curves[2]
+    assert len(curves[0]) == 1 and curves[0] == curves[1]
 
 
 def free_port() -> int:
