@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from runs import launch, make_items, make_run, metrics_of
+from training.runs import launch, make_items, make_run, metrics_of
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 PRECISIONS = {

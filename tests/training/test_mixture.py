@@ -10,7 +10,7 @@ from depictqa.data.images import open_image
 from depictqa.data.training import MicroBatches, TrainingSet, collate, load_batches, read_mixture
 from depictqa.errors import InputError
 from depictqa.model.preprocess import ImagePreprocessor
-from runs import make_items
+from training.runs import make_items
 
 TURNS = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
 PREPROCESS = ImagePreprocessor(patch_size=14, resize=224, max_size=672, crop_ratio=(0.7, 1.0))

@@ -8,7 +8,7 @@ import torch
 from conftest import ARTIFACTS
 from depictqa.errors import InputError
 from depictqa.training.curves import draw_curves
-from runs import launch, make_items, make_run, metrics_of, torchrun, train
+from training.runs import launch, make_items, make_run, metrics_of, torchrun, train
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,7 @@ from depictqa.config import load_config
 from depictqa.errors import InputError
 from depictqa.training.engine import complete
 from depictqa.training.settings import make_plan, pick_precision, plan_from
-from runs import make_run
+from training.runs import make_run
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

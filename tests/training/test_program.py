@@ -12,7 +12,7 @@ import yaml
 
 from conftest import ARTIFACTS, DELTAS, golden
 from depictqa.errors import InputError
-from runs import launch, make_items, make_run, metrics_of, output_of, start, torchrun, train
+from training.runs import launch, make_items, make_run, metrics_of, output_of, start, torchrun, train
 
 pytestmark = pytest.mark.slow
 

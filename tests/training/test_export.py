@@ -1,0 +1,55 @@
+"""The merged model answers as the trained one does, through our own programs and as a plain Llama."""
+
+import pytest
+import torch
+
+from conftest import ARTIFACTS, golden, load_images, tiny_config
+from depictqa import export as exporting
+from depictqa.config import load_config
+from depictqa.errors import InputError
+from depictqa.export import export
+from depictqa.model.build import build_model
+from depictqa.model.depictqa import Conversation
+from depictqa.prompts import TASKS
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("name, llm", [("base", "llm_tiny"), ("abs", "llm_tiny_bin")])
+def test_the_merged_model_has_the_trained_ones_losses(tmp_path, tiny_model, name, llm):
+    config = load_config(tiny_config(tmp_path, name, llm))
+    difference, agreement = export(config, tmp_path / "merged", torch.float32)
+    assert difference < 1e-4 and agreement == 1.0
+    files = {"model.llm_path": str(tmp_path / "merged"), "model.delta_path": str(tmp_path / "merged" / "delta.pt")}
+    merged = build_model(load_config(tmp_path / "config.yaml", files), CPU, torch.float32, delta=True).eval()
+    trained, preprocess = tiny_model(name, llm)
+    case = next(case for case in golden("e2e/train.json") if case["model"] == name and case["unique_tag"])
+    task = TASKS[case["task_type"]]
+    values = [turn["value"] for turn in case["conversation"]]
+    turns = list(zip(values[::2], values[1::2], strict=True))
+    with torch.no_grad():
+        conversation = Conversation(task, load_images(preprocess, task, case), turns)
+        assert merged([conversation]).loss.item() == pytest.approx(trained([conversation]).loss.item(), abs=1e-5)
+
+
+def test_any_program_reads_the_folder_without_lora(tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    export(load_config(tiny_config(tmp_path)), tmp_path / "merged", torch.float32)
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").state_dict()
+    before = AutoModelForCausalLM.from_pretrained(ARTIFACTS / "llm_tiny").state_dict()
+    changed = {key for key in before if not torch.equal(merged[key].float(), before[key].float())}
+    assert merged.keys() == before.keys()
+    assert changed and all(".self_attn." in key for key in changed)
+
+
+def test_a_merge_that_answers_otherwise_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(exporting, "LEAST_AGREEMENT", 1.1)
+    with pytest.raises(InputError, match="what was written answers otherwise: 100.0% of the likeliest tokens agree"):
+        export(load_config(tiny_config(tmp_path)), tmp_path / "merged", torch.float32)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+
+
+def test_a_folder_that_exists_is_not_written_over(tmp_path):
+    with pytest.raises(InputError, match="exists already; expected a new folder"):
+        export(load_config(tiny_config(tmp_path)), tmp_path, torch.float16)
