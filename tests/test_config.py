@@ -51,6 +51,11 @@ def test_overrides_win_and_are_checked(tmp_path):
         parse_overrides(["epochs"])
 
 
+def test_numbers_without_a_point_are_numbers_in_parts_that_are_passed_on(tmp_path):
+    path = write(tmp_path, MODEL + "deepspeed: {optimizer: {params: {lr: 2e-4, eps: -1E3, name: e4}}}\n")
+    assert load_config(path).deepspeed.optimizer.params == {"lr": 2e-4, "eps": -1000.0, "name": "e4"}
+
+
 def test_all_mistakes_at_once(tmp_path):
     path = write(tmp_path, "model: {vision_encoder_pth: a.pt, llm_conv_type: vicuna}\ntrain: {epochs: two}\nseed: null\n")
     with pytest.raises(InputError) as error:

@@ -8,6 +8,7 @@ wrong with a file is reported at once. The result is an EasyDict: `config.model.
 import copy
 import difflib
 import importlib.util
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,13 @@ from depictqa.prompts import FORMATS
 
 REQUIRED = object()  # no default: the file (or the command line) must give it
 PACKAGE = "package:"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, for which 2e-4 is a number, not text."""
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
 
 
 @dataclass(frozen=True)
@@ -159,7 +167,7 @@ def _load(path: str | Path, fields: dict[str, Field], overrides: Mapping[str, An
     path = Path(path).resolve()
     raw = _read_with_base(path)
     for key, value in overrides.items():
-        _put(raw, key, yaml.safe_load(value) if isinstance(value, str) else value)
+        _put(raw, key, yaml.load(value, _Loader) if isinstance(value, str) else value)
     values, errors = _check(raw, fields, path.parent)
     if values.get("model.abstractor") is not None:
         values["model.abstractor"], more = _check(values["model.abstractor"], ABSTRACTOR_FIELDS, path.parent)
@@ -174,7 +182,7 @@ def _load(path: str | Path, fields: dict[str, Field], overrides: Mapping[str, An
 
 def _read_with_base(path: Path) -> dict:
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -242,7 +250,7 @@ def _convert(value: Any, field: Field, folder: Path) -> Any:
     if field.kind is float:
         if isinstance(value, bool):
             raise TypeError
-        return float(value)  # YAML reads 2e-4 as text
+        return float(value)
     if not isinstance(value, field.kind) or (field.kind is int and isinstance(value, bool)):
         raise TypeError
     if field.choices and value not in field.choices:

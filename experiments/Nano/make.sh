@@ -1,0 +1,36 @@
+#!/bin/sh
+# Make Nano from a folder of photos: data, vision encoder, delta, answers about held-out photos, their accuracy.
+#   sh make.sh PHOTOS OUT [MINUTES] [ITEMS]      e.g. sh make.sh ~/photos ~/nano 30 20000
+# ours: python ../../build_datasets/nano/photos.py --out PHOTOS, then MINUTES 6.5 and ITEMS 60000 on an H100 (docs/nano.md)
+# Everything goes to OUT; what is finished there is kept, what was interrupted goes on.
+cd "$(dirname "$0")" || exit
+here=$(pwd)
+. ../_base_/env.sh
+
+if [ $# -lt 2 ]; then sed -n '2,5s/^# //p' make.sh >&2; exit 2; fi
+photos=$1 out=$2 minutes=${3:-30} items=${4:-20000}
+mkdir -p "$out" && out=$(cd "$out" && pwd) || exit
+made="data.root_dir=$out/data model.vision_encoder_path=$out/clip_nano.pt model.delta_path=$out/ckpt/ckpt.pt"
+set -e
+
+"$PYTHON" ../../build_datasets/nano/build.py --test --out "$out/data/test"
+"$PYTHON" ../../build_datasets/nano/build.py --photos "$photos" --out "$out/data/train" --num "$items"
+[ -e "$out/clip_nano.pt" ] ||
+    "$PYTHON" ../../build_datasets/nano/pretrain_clip.py --photos "$photos" --out "$out/clip_nano.pt" --minutes "$minutes"
+[ -e "$out/ckpt/ckpt.pt" ] ||
+    "$PYTHON" ../../src/train.py --cfg config.yaml --resume auto --set $made model.delta_path=null \
+        "train.save_dir=$out/ckpt" "train.log_dir=$out/log"
+"$PYTHON" ../../src/infer.py --cfg config.yaml --batch_size 16 --set $made "infer.answer_dir=$out/answers" \
+    --meta_path test/metas/A_brief.json test/metas/refA_brief.json test/metas/AB_rating.json test/metas/refAB_rating.json \
+    --dataset_name A_brief refA_brief AB_rating refAB_rating \
+    --task_name quality_single_A_noref quality_single_A quality_compare_noref quality_compare
+
+score() {  # SCRIPT ANSWERS META
+    echo "== $3"
+    "$PYTHON" "../../src/eval/$1.py" --pred_path "$out/answers/$2_$3.json" --gt_path "$out/data/test/metas/$3.json"
+}
+score cal_acc_single_distortion quality_single_A_noref A_brief
+score cal_acc_single_distortion quality_single_A refA_brief
+score cal_acc_rating quality_compare_noref AB_rating
+score cal_acc_rating quality_compare refAB_rating
+echo "made $out/clip_nano.pt and $out/ckpt/ckpt.pt; compare $here/ckpt"
