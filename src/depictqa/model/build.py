@@ -74,8 +74,7 @@ def assemble(config: EasyDict, vision_encoder: VisionEncoder, llm, tokenizer) ->
         raise InputError(f"{config.config_path}: model.abstractor reads patch tokens; vision_feature_type is 'global'")
     abstractor = None
     if config.model.abstractor is not None:
-        options = {key: value for key, value in config.model.abstractor.items() if key != "add_pos_emd"}
-        abstractor = Abstractor(vision_encoder.feature_size, **options)
+        abstractor = Abstractor(vision_encoder.feature_size, **config.model.abstractor)
     lora = config.model.lora
     model = DepictQA(
         vision_encoder=vision_encoder,

@@ -104,7 +104,9 @@ class DepictQA(nn.Module):
             with torch.no_grad():
                 features, padding_mask = self.vision_encoder(pixels)  # [B, N, C], [B, N]
             if self.abstractor is not None:
-                features, padding_mask = self.abstractor(features, padding_mask), None  # [B, Q, C]
+                size = self.vision_encoder.patch_size
+                grids = [(images[i].shape[1] // size, images[i].shape[2] // size) for i in group]
+                features, padding_mask = self.abstractor(features, padding_mask, grids), None  # [B, Q, C]
             projected = self.vision_proj(features)  # [B, N, D]
             for row, i in enumerate(group):
                 patches = images[i][0].numel() // self.vision_encoder.patch_size**2
