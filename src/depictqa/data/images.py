@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from depictqa.errors import InputError
 
@@ -36,6 +36,8 @@ def open_image(source: str | Path | bytes, name: str | None = None) -> Image.Ima
                 return _to_rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError:
         raise InputError(f"{name}: no such image") from None
+    except UnidentifiedImageError:
+        raise InputError(f"{name}: not a readable image (none of {', '.join(FORMATS)})") from None
     except (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{name}: not a readable image ({reason})") from None
