@@ -7,9 +7,11 @@ Names (with their spelling `shfit`) and parameters are those of the published da
 function and its parameter at each severity.
 """
 
+from numbers import Integral
+
 import numpy as np
 
-from x_distortion import blur, compression, detail, noise, tone
+from x_distortion import blur, brightness, compression, contrast, detail, noise, quantization, saturation
 
 _CHROMA_NOISE = zip((0.05, 0.06, 0.07, 0.08, 0.09), (1, 1.45, 1.9, 2.35, 2.8), strict=True)  # luma, chroma / luma
 
@@ -35,43 +37,69 @@ DISTORTIONS = {
         "compression_jpeg_2000": (compression.compression_jpeg_2000, (29, 27.5, 26, 24.5, 23)),
     },
     "brighten": {
-        "brightness_brighten_shfit_HSV": (tone.shift_value, (0.1, 0.2, 0.3, 0.4, 0.5)),
-        "brightness_brighten_shfit_RGB": (tone.shift_rgb, (0.1, 0.15, 0.2, 0.27, 0.35)),
-        "brightness_brighten_gamma_HSV": (tone.gamma_value, (0.7, 0.58, 0.47, 0.36, 0.25)),
-        "brightness_brighten_gamma_RGB": (tone.gamma_rgb, (0.8, 0.7, 0.6, 0.45, 0.3)),
+        "brightness_brighten_shfit_HSV": (brightness.shift_value, (0.1, 0.2, 0.3, 0.4, 0.5)),
+        "brightness_brighten_shfit_RGB": (brightness.shift_rgb, (0.1, 0.15, 0.2, 0.27, 0.35)),
+        "brightness_brighten_gamma_HSV": (brightness.gamma_value, (0.7, 0.58, 0.47, 0.36, 0.25)),
+        "brightness_brighten_gamma_RGB": (brightness.gamma_rgb, (0.8, 0.7, 0.6, 0.45, 0.3)),
     },
     "darken": {
-        "brightness_darken_shfit_HSV": (tone.shift_value, (-0.1, -0.2, -0.3, -0.4, -0.5)),
-        "brightness_darken_shfit_RGB": (tone.shift_rgb, (-0.1, -0.15, -0.2, -0.27, -0.35)),
-        "brightness_darken_gamma_HSV": (tone.gamma_value, (1.5, 1.8, 2.2, 2.7, 3.5)),
-        "brightness_darken_gamma_RGB": (tone.gamma_rgb, (1.4, 1.7, 2.1, 2.6, 3.2)),
+        "brightness_darken_shfit_HSV": (brightness.shift_value, (-0.1, -0.2, -0.3, -0.4, -0.5)),
+        "brightness_darken_shfit_RGB": (brightness.shift_rgb, (-0.1, -0.15, -0.2, -0.27, -0.35)),
+        "brightness_darken_gamma_HSV": (brightness.gamma_value, (1.5, 1.8, 2.2, 2.7, 3.5)),
+        "brightness_darken_gamma_RGB": (brightness.gamma_rgb, (1.4, 1.7, 2.1, 2.6, 3.2)),
     },
     "contrast_strengthen": {
-        "contrast_strengthen_scale": (tone.scale_contrast, (1.4, 1.7, 2.1, 2.6, 4.0)),
-        "contrast_strengthen_stretch": (tone.stretch_contrast, (2, 4, 6, 8, 10)),
+        "contrast_strengthen_scale": (contrast.scale_contrast, (1.4, 1.7, 2.1, 2.6, 4.0)),
+        "contrast_strengthen_stretch": (contrast.stretch_contrast, (2, 4, 6, 8, 10)),
     },
     "contrast_weaken": {
-        "contrast_weaken_scale": (tone.scale_contrast, (0.75, 0.6, 0.45, 0.3, 0.2)),
-        "contrast_weaken_stretch": (tone.stretch_contrast, (1.0, 0.9, 0.8, 0.6, 0.4)),
+        "contrast_weaken_scale": (contrast.scale_contrast, (0.75, 0.6, 0.45, 0.3, 0.2)),
+        "contrast_weaken_stretch": (contrast.stretch_contrast, (1.0, 0.9, 0.8, 0.6, 0.4)),
     },
     "saturate_strengthen": {
-        "saturate_strengthen_HSV": (tone.scale_saturation, (3, 6, 12, 20, 64)),
-        "saturate_strengthen_YCrCb": (tone.scale_chroma, (2, 3, 5, 8, 16)),
+        "saturate_strengthen_HSV": (saturation.scale_saturation, (3, 6, 12, 20, 64)),
+        "saturate_strengthen_YCrCb": (saturation.scale_chroma, (2, 3, 5, 8, 16)),
     },
     "saturate_weaken": {
-        "saturate_weaken_HSV": (tone.scale_saturation, (0.7, 0.55, 0.4, 0.2, 0)),
-        "saturate_weaken_YCrCb": (tone.scale_chroma, (0.6, 0.4, 0.2, 0.1, 0)),
+        "saturate_weaken_HSV": (saturation.scale_saturation, (0.7, 0.55, 0.4, 0.2, 0)),
+        "saturate_weaken_YCrCb": (saturation.scale_chroma, (0.6, 0.4, 0.2, 0.1, 0)),
     },
     "oversharpen": {"oversharpen": (detail.oversharpen, (2, 2.8, 4, 6, 8))},
     "pixelate": {"pixelate": (detail.pixelate, (0.5, 0.4, 0.3, 0.25, 0.2))},
     "quantization": {
-        "quantization_otsu": (detail.quantization_otsu, (15, 11, 8, 5, 3)),
-        "quantization_median": (detail.quantization_median, (20, 15, 10, 6, 3)),
+        "quantization_otsu": (quantization.quantization_otsu, (15, 11, 8, 5, 3)),
+        "quantization_median": (quantization.quantization_median, (20, 15, 10, 6, 3)),
+        "quantization_hist": (quantization.quantization_hist, (24, 16, 8, 6, 4)),
     },
+}
+BY_NAME_ONLY = {  # never drawn
+    "blur_gaussian_lensmask": (blur.blur_gaussian_lensmask, ((2, 2), (2.4, 4), (3, 6), (3.8, 8), (5, 10))),
+    "brightness_vignette": (brightness.vignette, (0.5, 0.875, 1.25, 1.625, 2)),
 }
 
 CLASSES = {name: tuple(functions) for name, functions in DISTORTIONS.items()}
-FUNCTIONS = {name: row for functions in DISTORTIONS.values() for name, row in functions.items()}
+FUNCTIONS = {name: row for functions in (*DISTORTIONS.values(), BY_NAME_ONLY) for name, row in functions.items()}
+
+_CONTRAST = ("contrast_strengthen", "contrast_weaken")
+_SATURATION = ("saturate_strengthen", "saturate_weaken")
+_AFTER_BRIGHTNESS = ("blur", "compression", "noise", "pixelate", "quantization")
+_AFTER_SATURATION = ("blur", "compression", "noise", "oversharpen", "pixelate", "quantization")
+_AFTER_RESAMPLING = ("brighten", *_CONTRAST, "darken", "noise", "oversharpen")
+
+PAIRS = {  # class that comes first -> classes that may follow, where a picture has two distortions
+    "blur": ("brighten", "compression", *_CONTRAST, "darken", "noise", "quantization", *_SATURATION),
+    "noise": ("blur", "brighten", "compression", *_CONTRAST, "darken", "oversharpen", "pixelate", *_SATURATION),
+    "compression": ("blur", "brighten", *_CONTRAST, "darken", "noise", *_SATURATION),
+    "brighten": _AFTER_BRIGHTNESS,
+    "darken": _AFTER_BRIGHTNESS,
+    "contrast_strengthen": _AFTER_BRIGHTNESS,
+    "contrast_weaken": _AFTER_BRIGHTNESS,
+    "saturate_strengthen": _AFTER_SATURATION,
+    "saturate_weaken": _AFTER_SATURATION,
+    "oversharpen": ("brighten",),
+    "pixelate": (*_AFTER_RESAMPLING, "quantization", *_SATURATION),
+    "quantization": (*_AFTER_RESAMPLING, "pixelate", *_SATURATION),
+}
 
 ANSWERS = {  # what an answer calls each class
     "blur": "blur",
@@ -89,6 +117,7 @@ ANSWERS = {  # what an answer calls each class
 }
 
 SEVERITY_NAMES = ("slight", "moderate", "obvious", "serious", "catastrophic")  # of a single distortion, 1..5
+SEVERITY_NAMES_OF_TWO = ("slight", "obvious", "serious")  # of each of two distortions, 1..3
 UNSEEN_WITHOUT_REFERENCE = frozenset(  # at severity 1
     "brighten darken contrast_strengthen contrast_weaken saturate_strengthen saturate_weaken quantization oversharpen".split()
 )
@@ -116,11 +145,11 @@ def add_distortion(img: np.ndarray, severity: int, distortion_name: str, rng=Non
         raise ValueError(f"img: expected [H, W], [H, W, 1] or [H, W, 3], found shape {list(img.shape)}")
     if min(img.shape[:2]) < 32:
         raise ValueError(f"img: expected sides of at least 32 pixels, found {img.shape[1]} x {img.shape[0]}")
-    if severity not in (1, 2, 3, 4, 5):
+    if not isinstance(severity, Integral) or not 1 <= severity <= 5:
         raise ValueError(f"severity: expected 1, 2, 3, 4 or 5, found {severity!r}")
     if distortion_name not in FUNCTIONS:
         raise ValueError(f"distortion_name: expected one of {', '.join(FUNCTIONS)}; found {distortion_name!r}")
     if img.ndim == 2 or img.shape[2] == 1:
         img = np.repeat(img.reshape(*img.shape[:2], 1), 3, axis=2)
     function, parameters = FUNCTIONS[distortion_name]
-    return function(img, parameters[severity - 1], rng or np.random.default_rng())
+    return function(img, parameters[severity - 1], np.random.default_rng() if rng is None else rng)

@@ -1,15 +1,23 @@
-"""Blur: Gaussian, motion, glass, lens, zoom, jitter."""
+"""Blur: Gaussian, motion, glass, lens, zoom, jitter; Gaussian towards the corners."""
 
 import cv2
 import numpy as np
 from scipy import ndimage
 from skimage.filters import gaussian
 
-from x_distortion.common import to_float, to_uint8
+from x_distortion.common import lens_mask, to_float, to_uint8
 
 
 def blur_gaussian(img: np.ndarray, sigma: float, rng) -> np.ndarray:
     return to_uint8(gaussian(to_float(img), sigma=sigma, channel_axis=-1))
+
+
+def blur_gaussian_lensmask(img: np.ndarray, parameters: tuple[float, float], rng) -> np.ndarray:
+    """Sharp in the centre, blurred in the corners."""
+    gamma, sigma = parameters
+    x = to_float(img)
+    mask = lens_mask(*img.shape[:2], gamma)
+    return to_uint8(mask * x + (1 - mask) * gaussian(x, sigma=sigma, channel_axis=-1))
 
 
 def blur_motion(img: np.ndarray, parameters: tuple[int, float], rng) -> np.ndarray:
@@ -36,11 +44,10 @@ def blur_glass(img: np.ndarray, parameters: tuple[float, int, int], rng) -> np.n
 
 
 def blur_lens(img: np.ndarray, radius: int, rng) -> np.ndarray:
-    """A disk, its rim smoothed a little against aliasing."""
-    y, x = np.mgrid[-8:9, -8:9]
+    """Out of focus: a disk."""
+    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
     disk = (x**2 + y**2 <= radius**2).astype(np.float32)
-    kernel = cv2.GaussianBlur(disk / disk.sum(), (3, 3), 0.1)
-    return to_uint8(cv2.filter2D(to_float(img), -1, kernel))
+    return to_uint8(cv2.filter2D(to_float(img), -1, disk / disk.sum()))
 
 
 def blur_zoom(img: np.ndarray, largest: float, rng) -> np.ndarray:
@@ -66,15 +73,20 @@ def blur_jitter(img: np.ndarray, shift: int, rng) -> np.ndarray:
 def _jitter(x: np.ndarray, shift: int, passes: int, rng) -> np.ndarray:
     """Each pixel, from the last to the first, takes the present value of a near one.
 
-    The published data was made so: an exchange of two array views copies instead of exchanging. A list of indices
-    keeps that order, at the cost of a list walk instead of a loop over pixels.
+    The published data was made so: an exchange of two array views copies instead of exchanging. A pixel whose source
+    lies after it takes what that source has become, so sources form chains; halving every chain at once until none is
+    left to follow (pointer jumping) gives what the loop over pixels gives.
     """
     height, width = x.shape[:2]
-    rows, columns = np.arange(height - shift - 1, shift - 1, -1), np.arange(width - shift - 1, shift - 1, -1)
-    targets = (rows[:, None] * width + columns).ravel()
-    indices = list(range(height * width))
+    inner = np.arange(height * width).reshape(height, width)[shift : height - shift, shift : width - shift]
+    pixels = x.reshape(height * width, -1)
     for _ in range(passes):
-        dy, dx = np.floor(rng.uniform(-shift, shift, (2, len(targets)))).astype(int)
-        for target, source in zip(targets.tolist(), (targets + dy * width + dx).tolist(), strict=True):
-            indices[target] = indices[source]
-    return x.reshape(height * width, -1)[indices].reshape(x.shape)
+        dy, dx = np.floor(rng.uniform(-shift, shift, (2, *inner.shape))).astype(int)
+        source = np.arange(height * width)
+        source[inner] = inner + dy * width + dx
+        # an earlier pixel, or itself, is read before it changes: a chain ends there
+        link = np.maximum(source, np.arange(height * width))
+        while not np.array_equal(link, further := link[link]):
+            link = further
+        pixels = pixels[source[link]]
+    return pixels.reshape(x.shape)
