@@ -4,6 +4,7 @@ An answers file is written twice: `{task}_{dataset}.jsonl` grows a line per answ
 that a killed job loses nothing; the `.json` list is written at its end. Both are read by `read_items`.
 """
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -62,6 +63,9 @@ def index_by_id(items: list[dict], path: str | Path) -> dict:
     for number, item in enumerate(items):
         if item.get("id") is None:
             raise InputError(f"{path}: item {number}: the field 'id' is missing")
+        if not isinstance(item["id"], str | int | float):
+            found = type(item["id"]).__name__
+            raise InputError(f"{path}: item {number}: the field 'id': expected a text or a number, found {found}")
         if item["id"] in indexed:
             repeated.append(item["id"])
         indexed[item["id"]] = item
@@ -91,5 +95,6 @@ def write_text(path: str | Path, text: str) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a parent that is a file
+            temporary.unlink()
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
