@@ -45,8 +45,8 @@ def infer(
     jobs = []
     for meta, name, task_name in zip(metas, names, tasks, strict=True):
         task, path = get_task(task_name, inference=True), _find(meta, root_dir)
-        items = read_questions(path, task, root_dir)
-        jobs.append(Job(task, name, items, _fingerprint(config, path, batch_size)))
+        jobs.append(Job(task, name, read_questions(path, task, root_dir), _fingerprint(config, batch_size)))
+    _check_distinct([f"{job.task.name}_{job.dataset_name}" for job in jobs])
     options = Options(
         answer_dir=Path(config.infer.answer_dir),
         batch_size=batch_size,
@@ -98,6 +98,13 @@ def _matched(values: list[str], count: int, flag: str) -> list[str]:
     return values
 
 
+def _check_distinct(names: list[str]) -> None:
+    """Raises InputError where two metas would share an answer file."""
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"--dataset_name: {names.count(name)} metas would write {name}.json; name each differently")
+
+
 def _find(meta: str, root_dir: Path) -> Path:
     """A meta file, relative to data.root_dir or to the working directory."""
     for path in (root_dir / meta, Path(meta)):
@@ -106,14 +113,13 @@ def _find(meta: str, root_dir: Path) -> Path:
     raise InputError(f"--meta_path: {root_dir / meta} does not exist (paths are relative to data.root_dir)")
 
 
-def _fingerprint(config: EasyDict, meta: Path, batch_size: int) -> str:
-    """Of all that answers depend on: meta, weights (by name, size and time), and settings."""
-    weights = [config.model[key] for key in ("vision_encoder_path", "llm_path", "delta_path")]
-    stats = [os.stat(path) if Path(path or "").exists() else None for path in weights]
-    settings = {key: config[key] for key in ("model", "infer", "vision_preprocess", "device", "dtype")}
+def _fingerprint(config: EasyDict, batch_size: int) -> str:
+    """Of all that answers depend on, but for the items: settings, and weights by size and time."""
+    stats = [os.stat(config.model[key]) for key in ("vision_encoder_path", "llm_path", "delta_path")]
+    settings = {key: config[key] for key in ("model", "vision_preprocess", "device", "dtype")}
+    settings["infer"] = {key: value for key, value in config.infer.items() if key not in ("answer_dir", "max_broken")}
     return fingerprint(
-        meta.read_text(encoding="utf-8"),
         json.dumps(settings, sort_keys=True),
-        str([(stat.st_size, stat.st_mtime_ns) for stat in stats if stat]),
+        str([(stat.st_size, stat.st_mtime_ns) for stat in stats]),
         str(batch_size),
     )

@@ -1,7 +1,8 @@
 """Meta files in, answer files out: the loop of `infer.py`, which survives being killed.
 
 `{task}_{dataset}.jsonl` grows by whole batches; the `.json` list is written when all is answered. A killed run is
-continued where its last whole batch ended, so the files are the same bytes as those of one clean run.
+continued where its last whole batch ended, so the files are the same bytes as those of one clean run. A finished one
+is not asked again, unless settings, weights, questions or pictures changed, or its `.jsonl` was deleted.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from pathlib import Path
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from depictqa.answers import read_items, write_json
+from depictqa.answers import read_items, write_json, write_text
 from depictqa.data.images import open_image
 from depictqa.data.meta import Item
 from depictqa.errors import InputError
@@ -26,7 +27,7 @@ from depictqa.prompts import Task
 
 @dataclass(frozen=True)
 class Job:
-    """One meta file to answer. `fingerprint` changes with whatever could change the answers."""
+    """One meta file to answer. `fingerprint` changes with whatever could change the answers, but for the items."""
 
     task: Task
     dataset_name: str
@@ -82,25 +83,24 @@ class AnswerFile:
             folder.mkdir(parents=True, exist_ok=True)
             self.jsonl_path.touch()
         except OSError as error:
-            raise InputError(f"{folder}: answers cannot be written ({error.strerror})") from None
+            raise InputError(f"infer.answer_dir: {folder} cannot be written to ({error.strerror})") from None
 
-    def resume(self, ids: Sequence, batch_size: int) -> list[dict]:
-        """Keep the whole, unbroken batches of an interrupted run of the same job; start anew otherwise."""
+    def resume(self, items: Sequence[Item], batch_size: int) -> list[dict]:
+        """Keep the batches that an earlier run of the same job answered whole, up to the first item that changed."""
+        asked = [_item_fingerprint(item) for item in items]
+        before = self._run_path.read_text().split() if self._run_path.exists() else []
         done: list[dict] = []
-        same_job = self._run_path.exists() and self._run_path.read_text() == self._fingerprint
-        if same_job and not self.json_path.exists():
+        if before[:1] == [self._fingerprint]:
             rows = _whole_lines(self.jsonl_path)
-            for row, item_id in zip(rows, ids, strict=False):
-                if row.get("id") != item_id or "error" in row:
+            for row, item, now, then in zip(rows, items, asked, before[1:], strict=False):
+                if row.get("id") != item.id or "error" in row or now != then:
                     break
                 done.append(row)
-            if len(done) < len(ids):
-                done = done[: len(done) // batch_size * batch_size]
+        if len(done) < len(items):
+            done = done[: len(done) // batch_size * batch_size]
         self.json_path.unlink(missing_ok=True)
-        self._run_path.write_text(self._fingerprint)
-        temporary = self.jsonl_path.with_suffix(".jsonl.tmp")
-        temporary.write_text("".join(map(_line, done)), encoding="utf-8")
-        os.replace(temporary, self.jsonl_path)
+        write_text(self.jsonl_path, "".join(map(_line, done)))
+        write_text(self._run_path, "\n".join([self._fingerprint, *asked]))  # last: it vouches for the lines
         return done
 
     def append(self, rows: Sequence[dict]) -> None:
@@ -111,6 +111,13 @@ class AnswerFile:
 
     def finish(self) -> None:
         write_json(self.json_path, read_items(self.jsonl_path))
+
+
+def _item_fingerprint(item: Item) -> str:
+    """Changes with the question and with the pictures, by size and time."""
+    stats = [path.stat() if path.exists() else None for path in item.image_paths]
+    pictures = [(str(path), s and (s.st_size, s.st_mtime_ns)) for path, s in zip(item.image_paths, stats, strict=True)]
+    return fingerprint(repr(item.id), item.query, repr(pictures))[:16]
 
 
 def _line(row: dict) -> str:
@@ -146,7 +153,7 @@ def run(job: Job, get_assessor: Callable[[], Assessor], preprocess: ImagePreproc
     """
     name = f"{job.task.name}_{job.dataset_name}"
     answers = AnswerFile(options.answer_dir, name, job.fingerprint)
-    done = answers.resume([item.id for item in job.items], options.batch_size)
+    done = answers.resume(job.items, options.batch_size)
     remaining = job.items[len(done) :]
     broken: list[str] = []
     with tqdm(total=len(job.items), initial=len(done), desc=name, unit="question") as progress:
