@@ -26,6 +26,7 @@ def build_engine(model: DepictQA, config: EasyDict, plan: Plan, device: torch.de
         model.least_share = 0  # parameters are gathered for each pass of a module: as many passes on every rank
     trained = [p for p in model.parameters() if p.requires_grad]
     engine, *_ = deepspeed.initialize(model=model, model_parameters=trained, config=settings)
+    engine.module_state_dict = lambda **_: {}  # a state's weights are its delta; this would add a frozen tied lm_head
     return engine
 
 
