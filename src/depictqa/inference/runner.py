@@ -127,9 +127,10 @@ def _line(row: dict) -> str:
 def _whole_lines(path: Path) -> list[dict]:
     """The rows of a jsonl file up to the first line that is torn."""
     rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+    *whole, _ = path.read_text(encoding="utf-8", errors="replace").split("\n")  # answers may hold other separators
+    for line in whole:
         try:
-            row = json.loads(line) if line.endswith("\n") else None
+            row = json.loads(line)
         except json.JSONDecodeError:
             row = None
         if not isinstance(row, dict):

@@ -1,0 +1,249 @@
+"""The loop of `infer.py` loses nothing and mixes nothing up, wherever it is killed and whatever pictures it meets."""
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from depictqa.data.meta import Item
+from depictqa.errors import InputError
+from depictqa.inference.assessor import Assessment
+from depictqa.inference.runner import Job, Options, run
+from depictqa.model.generation import Answer, Sampling
+from depictqa.model.preprocess import ImagePreprocessor
+from depictqa.prompts import TASKS
+from tests.inference.programs import call, make_config, make_root, read, start, write_meta
+
+PREPROCESS = ImagePreprocessor(patch_size=14, resize=224, max_size=672, crop_ratio=(0.7, 1))
+TASK = TASKS["quality_compare_noref"]
+NAME = "quality_compare_noref_toy"
+
+
+class Echo:
+    """Instead of a model: says which picture it was asked what, so that answers mixed up are seen."""
+
+    def __init__(self):
+        self.asked = []
+
+    def assess(self, questions, sampling, confidence=False):
+        self.asked += [question.query for question in questions]
+        texts = [f"{q.query} {[image.max().item() for image in q.images]} \u2028 été" for q in questions]
+        return [Assessment(Answer(text, [1, 2], [0.5, 1 / 3]), 0.25) for text in texts]
+
+
+def make_items(folder: Path, count: int = 10) -> list[Item]:
+    """Two pictures each; the brightest pixels of item n's are 2n and 2n + 1."""
+    folder.mkdir(exist_ok=True)
+    for value in range(2 * count):
+        Image.fromarray(np.full((4 + value % 3, 5, 3), value, dtype=np.uint8)).save(folder / f"{value}.png")
+    return [Item(n, (folder / f"{2 * n}.png", folder / f"{2 * n + 1}.png"), f"Q{n}") for n in range(count)]
+
+
+def text_of(number: int) -> str:
+    return f"Q{number} [{2 * number}, {2 * number + 1}] \u2028 été"
+
+
+def answer(items, answers: Path, assessor=None, fingerprint="1", max_broken=0.0, workers=0) -> Path:
+    options = Options(answers, 3, Sampling(), True, True, max_broken, workers)
+    return run(Job(TASK, "toy", items, fingerprint), lambda: assessor or Echo(), PREPROCESS, options)
+
+
+def files(answers: Path) -> dict[str, bytes]:
+    """All but the temporary files that a killed run leaves."""
+    return {path.name: path.read_bytes() for path in answers.iterdir() if path.suffix != ".tmp"}
+
+
+@pytest.fixture
+def items(tmp_path):
+    return make_items(tmp_path / "pictures")
+
+
+@pytest.fixture
+def clean(items, tmp_path):
+    """The files of one run that nothing disturbs."""
+    answer(items, tmp_path / "clean")
+    return files(tmp_path / "clean")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_each_item_has_its_own_answer_in_order(workers, tmp_path):
+    path = answer(make_items(tmp_path / "pictures", 40), tmp_path / "answers", workers=workers)
+    fields = {"output_id": [1, 2], "prob": [0.5, 1 / 3], "confidence": 0.25}
+    assert read(path) == [{"id": n, "text": text_of(n), **fields} for n in range(40)]
+    lines = path.with_suffix(".jsonl").read_text(encoding="utf-8").split("\n")
+    assert [json.loads(line) for line in lines if line] == read(path)
+
+
+def is_killed(function, *arguments) -> bool:
+    """Run a function in a process of its own; whether that was killed (SIGKILL) in the middle."""
+    child = os.fork()
+    if child == 0:
+        function(*arguments)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert status in (0, signal.SIGKILL)
+    return status != 0
+
+
+def answer_until_operation(number: int, items, answers: Path) -> None:
+    """Be killed before the n-th time that a file of the answers is opened, made, renamed or removed."""
+    operations = itertools.count(1)
+
+    def kill(event, arguments):
+        if event in ("open", "os.rename", "os.remove", "os.mkdir") and str(arguments[0]).startswith(str(answers)):
+            if next(operations) == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(kill)
+    answer(items, answers)
+
+
+class Mortal(Echo):
+    """Answers one batch and dies over the second."""
+
+    def assess(self, questions, *options):
+        if self.asked:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().assess(questions, *options)
+
+
+@pytest.mark.slow
+def test_killed_before_any_operation_on_its_files_and_resumed(items, clean, tmp_path):
+    for number in itertools.count(1):
+        answers = tmp_path / str(number)
+        if not is_killed(answer_until_operation, number, items, answers):
+            break
+        answer(items, answers)
+        assert files(answers) == clean, number
+    assert number > 12  # the folder, three files, a file opened for every batch
+
+
+def test_killed_again_and_again(items, clean, tmp_path):
+    kills = 0
+    while is_killed(answer, items, tmp_path / "answers", Mortal()):
+        kills += 1
+    assert kills == 3  # of 4 batches, each run has answered one more
+    assert files(tmp_path / "answers") == clean
+
+
+def test_a_torn_last_line_is_repaired(items, clean, tmp_path):
+    whole = clean[f"{NAME}.jsonl"]
+    for length in range(0, len(whole), 97):
+        shutil.copytree(tmp_path / "clean", tmp_path / "torn", dirs_exist_ok=True)
+        (tmp_path / "torn" / f"{NAME}.json").unlink()
+        (tmp_path / "torn" / f"{NAME}.jsonl").write_bytes(whole[:length])
+        assessor = Echo()
+        answer(items, tmp_path / "torn", assessor)
+        assert files(tmp_path / "torn") == clean
+        lines = whole[:length].count(b"\n")
+        assert assessor.asked == [f"Q{n}" for n in range(lines // 3 * 3, 10)]  # whole batches are kept
+
+
+@pytest.mark.slow
+def test_the_program_killed_and_resumed(tmp_path):
+    torch.set_num_threads(1)
+    root = make_root(tmp_path / "root")
+    names = [f"shared/images/{name}.png" for name in ("s10_84x84", "s11_84x84", "s01_70x70", "s06_33x47")]
+    queries = ["Noise?", "Describe how good the photo looks and give reasons.", "Which distortion is it?"]
+    rows = [{"id": n, "image_A": names[n % 4], "query": queries[n % 3]} for n in range(60)]
+    arguments = ["--meta_path", write_meta(tmp_path / "meta.json", rows), "--dataset_name", "toy"]
+    arguments += ["--task_name", "quality_single_A_noref", "--batch_size", "2"]
+    infer = {"output_prob_id": True, "output_confidence": True}
+    lines = tmp_path / "killed" / "answers" / "quality_single_A_noref_toy.jsonl"
+    config = make_config(tmp_path / "killed", root, infer=infer)
+    process = start("--cfg", config, *arguments)
+    while process.poll() is None and not (lines.exists() and lines.read_bytes().count(b"\n") >= 4):
+        time.sleep(0.002)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not lines.with_suffix(".json").exists()
+    call(config, *arguments)
+    call(make_config(tmp_path / "clean", root, infer=infer), *arguments)
+    for suffix in (".json", ".jsonl"):
+        clean = tmp_path / "clean" / "answers" / lines.with_suffix(suffix).name
+        assert lines.with_suffix(suffix).read_bytes() == clean.read_bytes()
+
+
+def test_a_finished_job_is_not_asked_again(items, clean, tmp_path):
+    def no_model():
+        raise AssertionError("a model was loaded")
+
+    run(Job(TASK, "toy", items, "1"), no_model, PREPROCESS, Options(tmp_path / "clean", 3, Sampling(), True, True, 0, 0))
+    assert files(tmp_path / "clean") == clean
+
+
+def test_other_settings_start_anew(items, clean, tmp_path):
+    assessor = Echo()
+    answer(items, tmp_path / "clean", assessor, fingerprint="2")
+    assert len(assessor.asked) == 10
+
+
+def test_a_question_or_picture_that_changed_is_asked_again_with_what_follows(items, clean, tmp_path):
+    Image.new("RGB", (9, 9), (200, 200, 200)).save(items[4].image_paths[0])
+    assessor = Echo()
+    path = answer(items, tmp_path / "clean", assessor)
+    assert assessor.asked == [f"Q{n}" for n in range(3, 10)]
+    assert read(path)[4]["text"].startswith("Q4 [200, 9]")
+    items[8] = Item(8, items[8].image_paths, "New?")
+    assessor = Echo()
+    answer(items, tmp_path / "clean", assessor)
+    assert assessor.asked == ["Q6", "Q7", "New?", "Q9"]
+
+
+def break_pictures(items, *numbers: int) -> None:
+    for number in numbers:
+        path = items[number].image_paths[1]
+        path.write_bytes(path.read_bytes()[:50])
+
+
+def test_broken_pictures_have_rows_that_name_them(items, tmp_path):
+    break_pictures(items, 1, 5)
+    with pytest.raises(InputError, match=r"^2 of 10 items have broken images \(finished, the rest is answered; see 'error' in "):
+        answer(items, tmp_path / "answers", max_broken=0.2)
+    for number, row in enumerate(read(tmp_path / "answers" / f"{NAME}.json")):
+        assert row["id"] == number
+        if number in (1, 5):
+            assert row["error"].startswith(f"{items[number].image_paths[1]}: not a readable image")
+            assert all(row[field] is None for field in ("text", "output_id", "prob", "confidence"))
+        else:
+            assert row["text"] == text_of(number) and "error" not in row
+
+
+def test_a_whole_batch_of_broken_pictures(items, tmp_path):
+    break_pictures(items, 3, 4, 5)
+    with pytest.raises(InputError, match="3 of 10"):
+        answer(items, tmp_path / "answers", max_broken=0.3)
+    texts = [row["text"] for row in read(tmp_path / "answers" / f"{NAME}.json")]
+    assert texts == [None if n in (3, 4, 5) else text_of(n) for n in range(10)]
+
+
+def test_too_many_broken_pictures_stop_the_run_and_lose_nothing(items, clean, tmp_path):
+    whole = {number: items[number].image_paths[1].read_bytes() for number in (4, 7)}
+    break_pictures(items, *whole)
+    assessor = Echo()
+    with pytest.raises(InputError, match=r"^1 of 10 items have broken images \(stopped; see 'error' in .*jsonl\): .*9.png: "):
+        answer(items, tmp_path / "answers", assessor)
+    assert assessor.asked == ["Q0", "Q1", "Q2", "Q3", "Q5"]
+    assert not (tmp_path / "answers" / f"{NAME}.json").exists()
+    for number, data in whole.items():
+        items[number].image_paths[1].write_bytes(data)
+    assessor = Echo()
+    path = answer(items, tmp_path / "answers", assessor)
+    assert assessor.asked == [f"Q{n}" for n in range(3, 10)]  # from the batch of the first broken one on
+    assert path.read_bytes() == clean[path.name]
+
+
+def test_a_picture_that_vanishes_meanwhile_is_a_broken_one(items, tmp_path):
+    items[0].image_paths[0].unlink()
+    with pytest.raises(InputError, match=r"1 of 10 .*0.png: no such image"):
+        answer(items, tmp_path / "answers", max_broken=0.1)
