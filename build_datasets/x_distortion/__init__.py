@@ -119,7 +119,7 @@ ANSWERS = {  # what an answer calls each class
 SEVERITY_NAMES = ("slight", "moderate", "obvious", "serious", "catastrophic")  # of a single distortion, 1..5
 SEVERITY_NAMES_OF_TWO = ("slight", "obvious", "serious")  # of each of two distortions, 1..3
 UNSEEN_WITHOUT_REFERENCE = frozenset(  # at severity 1
-    "brighten darken contrast_strengthen contrast_weaken saturate_strengthen saturate_weaken quantization oversharpen".split()
+    ("brighten", "darken", *_CONTRAST, *_SATURATION, "quantization", "oversharpen")
 )
 
 

@@ -1,23 +1,24 @@
-"""Blur: Gaussian, motion, glass, lens, zoom, jitter; Gaussian towards the corners."""
+"""Blur: Gaussian, motion, glass, lens, zoom, jitter; Gaussian towards the corners.
+
+Filters run on float32 grey levels 0..255, [H, W, 3].
+"""
 
 import cv2
 import numpy as np
-from scipy import ndimage
-from skimage.filters import gaussian
 
-from x_distortion.common import lens_mask, to_float, to_uint8
+from x_distortion.common import lens_mask
 
 
 def blur_gaussian(img: np.ndarray, sigma: float, rng) -> np.ndarray:
-    return to_uint8(gaussian(to_float(img), sigma=sigma, channel_axis=-1))
+    return _cut(_gaussian(np.float32(img), sigma))
 
 
 def blur_gaussian_lensmask(img: np.ndarray, parameters: tuple[float, float], rng) -> np.ndarray:
     """Sharp in the centre, blurred in the corners."""
     gamma, sigma = parameters
-    x = to_float(img)
-    mask = lens_mask(*img.shape[:2], gamma)
-    return to_uint8(mask * x + (1 - mask) * gaussian(x, sigma=sigma, channel_axis=-1))
+    x = np.float32(img)
+    blurred = _gaussian(x, sigma)
+    return _cut(blurred + np.float32(lens_mask(*img.shape[:2], gamma)) * (x - blurred))
 
 
 def blur_motion(img: np.ndarray, parameters: tuple[int, float], rng) -> np.ndarray:
@@ -27,43 +28,46 @@ def blur_motion(img: np.ndarray, parameters: tuple[int, float], rng) -> np.ndarr
     weights = np.exp(-(np.arange(width) ** 2) / (2 * sigma**2))
     weights /= weights.sum()
     angle = np.deg2rad(rng.uniform(-90, 90))
-    offsets = [-np.ceil(np.arange(width) * direction - 0.5).astype(int) for direction in (np.sin(angle), np.cos(angle))]
-    x = to_float(img)
-    height, length = x.shape[:2]
-    padded = np.pad(x, ((width, width), (width, width), (0, 0)), mode="edge")
-    blurred = np.zeros_like(x)
-    for weight, dy, dx in zip(weights, *offsets, strict=True):
-        blurred += weight * padded[width - dy : width - dy + height, width - dx : width - dx + length]
-    return to_uint8(blurred)
+    steps = np.arange(width)[:, None] * (np.sin(angle), np.cos(angle))  # down, to the right
+    rows, columns = (width + np.ceil(steps - 0.5).astype(int)).T
+    height, length = img.shape[:2]
+    padded = cv2.copyMakeBorder(np.float32(img), width, width, width, width, cv2.BORDER_REPLICATE)
+    blurred = np.zeros(img.shape, np.float32)
+    for weight, row, column in zip(weights, rows, columns, strict=True):
+        cv2.scaleAdd(padded[row : row + height, column : column + length], weight, blurred, blurred)
+    return _cut(blurred)
 
 
 def blur_glass(img: np.ndarray, parameters: tuple[float, int, int], rng) -> np.ndarray:
+    """As through frosted glass."""
     sigma, shift, passes = parameters
-    x = gaussian(to_float(img), sigma=sigma, channel_axis=-1)
-    return to_uint8(gaussian(_jitter(x, shift, passes, rng), sigma=sigma, channel_axis=-1))
+    return _cut(_gaussian(_jitter(_gaussian(np.float32(img), sigma), shift, passes, rng), sigma))
 
 
 def blur_lens(img: np.ndarray, radius: int, rng) -> np.ndarray:
     """Out of focus: a disk."""
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-    disk = (x**2 + y**2 <= radius**2).astype(np.float32)
-    return to_uint8(cv2.filter2D(to_float(img), -1, disk / disk.sum()))
+    disk = np.float32(x**2 + y**2 <= radius**2)
+    return _cut(cv2.filter2D(np.float32(img), -1, disk / disk.sum()))
 
 
 def blur_zoom(img: np.ndarray, largest: float, rng) -> np.ndarray:
-    x = to_float(img)
+    """Moving along the optical axis: the mean of the picture and its centre at several zooms from 1 to `largest`."""
+    x = np.float32(img)
     zooms = np.arange(1, largest, 0.02)
-    return to_uint8((x + sum(_zoom(x, zoom) for zoom in zooms)) / (len(zooms) + 1))
+    total = x.copy()
+    for zoom in zooms:
+        rows, columns = (_zoomed_from(size, zoom) for size in img.shape[:2])
+        total += cv2.remap(x, *np.meshgrid(columns, rows), cv2.INTER_LINEAR)
+    return _cut(total / (len(zooms) + 1))
 
 
-def _zoom(x: np.ndarray, zoom: float) -> np.ndarray:
-    """The centre of the picture, enlarged to the picture's size."""
-    height, width = x.shape[:2]
-    rows, columns = int(np.ceil(height / zoom)), int(np.ceil(width / zoom))
-    top, left = (height - rows) // 2, (width - columns) // 2
-    larger = ndimage.zoom(x[top : top + rows, left : left + columns], (zoom, zoom, 1), order=1)
-    top, left = (larger.shape[0] - height) // 2, (larger.shape[1] - width) // 2
-    return larger[top : top + height, left : left + width]
+def _zoomed_from(size: int, zoom: float) -> np.ndarray:
+    """Where along an axis each pixel of the zoomed centre comes from, float32 [size]: corners map to corners."""
+    source = int(np.ceil(size / zoom))
+    enlarged = round(source * zoom)
+    cropped = (enlarged - size) // 2
+    return np.float32((size - source) // 2 + (np.arange(size) + cropped) * ((source - 1) / (enlarged - 1)))
 
 
 def blur_jitter(img: np.ndarray, shift: int, rng) -> np.ndarray:
@@ -71,22 +75,37 @@ def blur_jitter(img: np.ndarray, shift: int, rng) -> np.ndarray:
 
 
 def _jitter(x: np.ndarray, shift: int, passes: int, rng) -> np.ndarray:
-    """Each pixel, from the last to the first, takes the present value of a near one.
+    """Each pixel, from the last to the first, takes the present value of one up to `shift` rows and columns away.
 
     The published data was made so: an exchange of two array views copies instead of exchanging. A pixel whose source
     lies after it takes what that source has become, so sources form chains; halving every chain at once until none is
     left to follow (pointer jumping) gives what the loop over pixels gives.
     """
     height, width = x.shape[:2]
-    inner = np.arange(height * width).reshape(height, width)[shift : height - shift, shift : width - shift]
-    pixels = x.reshape(height * width, -1)
+    every = np.arange(height * width)
+    inner = every.reshape(height, width)[shift : height - shift, shift : width - shift]
+    steps = np.arange(-shift, shift)
+    steps = (steps[:, None] * width + steps).ravel()
+    origin = every
     for _ in range(passes):
-        dy, dx = np.floor(rng.uniform(-shift, shift, (2, *inner.shape))).astype(int)
-        source = np.arange(height * width)
-        source[inner] = inner + dy * width + dx
-        # an earlier pixel, or itself, is read before it changes: a chain ends there
-        link = np.maximum(source, np.arange(height * width))
+        source = every.copy()
+        source[inner] = inner + rng.choice(steps, inner.shape)
+        # a source before the pixel, or the pixel itself, is read before it changes: there a chain ends
+        link = np.maximum(source, every)
         while not np.array_equal(link, further := link[link]):
             link = further
-        pixels = pixels[source[link]]
-    return pixels.reshape(x.shape)
+        origin = origin[source[link]]
+    return x.reshape(height * width, -1).take(origin, axis=0).reshape(x.shape)
+
+
+def _gaussian(x: np.ndarray, sigma: float) -> np.ndarray:
+    """Cut off at 4 sigma, edges replicated."""
+    radius = int(4 * sigma + 0.5)
+    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    weights /= weights.sum()
+    return cv2.sepFilter2D(x, -1, weights, weights, borderType=cv2.BORDER_REPLICATE)
+
+
+def _cut(x: np.ndarray) -> np.ndarray:
+    """Float grey levels -> uint8, fractions cut off, but 127.99999 (an even 128, blurred in float32) is 128."""
+    return np.uint8(np.minimum(x + np.float32(1e-3), 255))

@@ -1,19 +1,20 @@
 """Brightness: shift and gamma of V or of RGB, brighter and darker; vignetting."""
 
+import cv2
 import numpy as np
 
 from x_distortion.common import LEVELS, lens_mask, map_hsv, map_levels, to_float, to_uint8
 
 
 def shift_value(img: np.ndarray, amount: float, rng) -> np.ndarray:
-    """Add to V of HSV; hue and saturation stay, so every channel scales as V does."""
-    x = to_float(img)
-    value = x.max(axis=-1, keepdims=True)  # [H, W, 1]
-    return to_uint8(np.where(value > 0, x * ((value + amount) / np.maximum(value, 1e-12)), value + amount))
+    """Add to V of HSV, unbounded until back in RGB."""
+    hsv = cv2.cvtColor(np.float32(to_float(img)), cv2.COLOR_RGB2HSV)
+    hsv[..., 2] += amount
+    return to_uint8(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB))
 
 
 def shift_rgb(img: np.ndarray, amount: float, rng) -> np.ndarray:
-    return map_levels(img, to_uint8(LEVELS + amount))
+    return map_levels(img, to_uint8(np.float32(LEVELS) + np.float32(amount)))
 
 
 def gamma_value(img: np.ndarray, gamma: float, rng) -> np.ndarray:

@@ -1,26 +1,48 @@
-"""Few levels a channel: cut at Otsu's thresholds, by median cut, or equalised by the histogram."""
+"""Few levels a channel: cut at Otsu's thresholds, by median cut, or equalised by the histogram.
 
+All three are functions of one grey level, found from the histogram.
+"""
+
+import cv2
 import numpy as np
-from PIL import Image
 
 from x_distortion.common import LEVELS, map_levels
+from x_distortion.median_cut import median_cut
 
 BINS = 30  # of the histogram that Otsu's thresholds are found on
 
 
 def quantization_otsu(img: np.ndarray, classes: int, rng) -> np.ndarray:
     """Each channel in `classes` levels, evenly spaced over its range, cut at Otsu's thresholds."""
-    return map_levels(img, np.stack([_otsu_levels(channel, classes) for channel in np.moveaxis(img, -1, 0)], axis=-1))
+    return map_levels(img, np.stack([_otsu_levels(counts, classes) for counts in _histograms(img)], axis=-1))
 
 
-def _otsu_levels(channel: np.ndarray, classes: int) -> np.ndarray:
-    """What each grey level of uint8 [H, W] becomes, uint8 [256]."""
-    pixels = np.bincount(channel.ravel(), minlength=256)
+def quantization_median(img: np.ndarray, colours: int, rng) -> np.ndarray:
+    """Median cut, channel by channel."""
+    return map_levels(img, np.stack([median_cut(counts, colours) for counts in _histograms(img)], axis=-1))
+
+
+def quantization_hist(img: np.ndarray, bins: int, rng) -> np.ndarray:
+    """`bins` evenly spaced levels, each sent where histogram equalisation over all channels sends it."""
+    counts = sum(_histograms(img))
+    cumulative = np.histogram(np.arange(256), bins, (0, 255), weights=counts)[0].cumsum()
+    darkest = cumulative[cumulative > 0][0]
+    equalised = np.maximum(cumulative - darkest, 0) * 255 / max(cumulative[-1] - darkest, 1)
+    return map_levels(img, np.uint8(equalised)[np.round(LEVELS * (bins - 1)).astype(int)])
+
+
+def _histograms(img: np.ndarray) -> list[np.ndarray]:
+    """Pixels of each grey level, int [256], of each channel."""
+    return [cv2.calcHist([img], [channel], None, [256], [0, 256]).ravel().astype(int) for channel in range(3)]
+
+
+def _otsu_levels(pixels: np.ndarray, classes: int) -> np.ndarray:
+    """What each grey level becomes, uint8 [256], given the pixels of each."""
     present = np.flatnonzero(pixels)
     low, high = int(present[0]), int(present[-1])
     counts, edges = np.histogram(np.arange(256), BINS, (low, high), weights=pixels)
     occupied = np.flatnonzero(counts)
-    if len(occupied) < classes:  # a channel with too few values to be cut stays as it is
+    if len(occupied) < classes:  # too few values to be cut: the channel stays as it is
         return np.arange(256, dtype=np.uint8)
     cuts = occupied[:-1] if len(occupied) == classes else multi_otsu(counts, classes)
     region = np.digitize(np.arange(256), ((edges[:-1] + edges[1:]) / 2)[cuts])
@@ -58,20 +80,3 @@ def multi_otsu(counts: np.ndarray, classes: int) -> list[int]:
         end = int(choice[end])
         cuts.append(end - 1)
     return cuts[::-1]
-
-
-def quantization_median(img: np.ndarray, colours: int, rng) -> np.ndarray:
-    """Median cut, channel by channel."""
-    channels = [
-        Image.fromarray(channel).quantize(colours, method=Image.Quantize.MEDIANCUT).convert("L")
-        for channel in np.moveaxis(img, -1, 0)
-    ]
-    return np.stack([np.array(channel) for channel in channels], axis=-1)
-
-
-def quantization_hist(img: np.ndarray, bins: int, rng) -> np.ndarray:
-    """`bins` evenly spaced levels, each sent where histogram equalisation over all channels sends it."""
-    cumulative = np.histogram(np.arange(256), bins, (0, 255), weights=np.bincount(img.ravel(), minlength=256))[0].cumsum()
-    darkest = cumulative[cumulative > 0][0]
-    equalised = np.maximum(cumulative - darkest, 0) * 255 / max(cumulative[-1] - darkest, 1)
-    return map_levels(img, np.uint8(equalised)[np.round(LEVELS * (bins - 1)).astype(int)])
