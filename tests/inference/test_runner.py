@@ -31,12 +31,12 @@ NAME = "quality_compare_noref_toy"
 class Echo:
     """Instead of a model: says which picture it was asked what, so that answers mixed up are seen."""
 
-    def __init__(self):
-        self.asked = []
+    def __init__(self, opening: str = ""):
+        self.opening, self.asked = opening, []
 
     def assess(self, questions, sampling, confidence=False):
         self.asked += [question.query for question in questions]
-        texts = [f"{q.query} {[image.max().item() for image in q.images]} \u2028 été" for q in questions]
+        texts = [f"{self.opening}{q.query} {[image.max().item() for image in q.images]} \u2028 été" for q in questions]
         return [Assessment(Answer(text, [1, 2], [0.5, 1 / 3]), 0.25) for text in texts]
 
 
@@ -117,9 +117,12 @@ class Mortal(Echo):
 
 
 @pytest.mark.slow
-def test_killed_before_any_operation_on_its_files_and_resumed(items, clean, tmp_path):
+@pytest.mark.parametrize("older_answers", [False, True])
+def test_killed_before_any_operation_on_its_files_and_resumed(older_answers, items, clean, tmp_path):
     for number in itertools.count(1):
         answers = tmp_path / str(number)
+        if older_answers:
+            answer(items, answers, Echo("Of other settings: "), fingerprint="0")
         if not is_killed(answer_until_operation, number, items, answers):
             break
         answer(items, answers)
