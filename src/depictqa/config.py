@@ -111,6 +111,7 @@ SERVE_FIELDS: dict[str, Field] = {
     "controller.host": Field(str, "127.0.0.1", "address the controller listens on"),
     "controller.port": Field(int, 10000, "its port"),
     "controller.dispatch_method": Field(str, "shortest_queue", "how a worker is chosen", ("lottery", "shortest_queue")),
+    "controller.expiry_seconds": Field(float, 15, "a worker not heard of for this long is forgotten"),
     "gradio.host": Field(str, "127.0.0.1", "address the page listens on"),
     "gradio.port": Field(int, 12345, "its port"),
     "gradio.controller_url": Field(str, "http://127.0.0.1:10000", "the controller the page asks"),
@@ -125,6 +126,8 @@ SERVE_FIELDS: dict[str, Field] = {
     "worker.controller": Field(str, "http://127.0.0.1:10000", "controller it registers with"),
     "worker.model_name": Field(str, "DepictQA", "name shown to users"),
     "worker.limit_model_concurrency": Field(int, 5, "questions in work at a time"),
+    "worker.limit_waiting": Field(int, 32, "questions that may wait; more are refused (HTTP 429)"),
+    "worker.heartbeat_seconds": Field(float, 3, "how often the worker tells the controller that it is there"),
     "worker.stream_interval": Field(int, 2, "tokens between two updates of a streamed answer"),
     "worker.no_register": Field(bool, False, "do not register with a controller"),
 }

@@ -108,11 +108,18 @@ class Assessor:
         assessments = [Assessment(a) for a in generate(self.model, self.fuse(questions, embeds), sampling)]
         if confidence:
             answers = [assessment.answer for assessment in assessments]
-            for assessment, value in zip(assessments, self._confidences(questions, embeds, answers, sampling), strict=True):
+            for assessment, value in zip(assessments, self.confidences(questions, embeds, answers, sampling), strict=True):
                 assessment.confidence = value
         return assessments
 
-    def _confidences(self, questions, embeds, answers: list[Answer], sampling: Sampling) -> list[float | None]:
+    def confidences(
+        self,
+        questions: Sequence[Question],
+        embeds: Sequence[Sequence[torch.Tensor]],
+        answers: Sequence[Answer],
+        sampling: Sampling,
+    ) -> list[float | None]:
+        """Confidences of answers, in their order; None where there is nothing to read one off."""
         values: list[float | None] = [None] * len(questions)
         again = []
         for i, (question, answer) in enumerate(zip(questions, answers, strict=True)):
@@ -128,6 +135,6 @@ class Assessor:
             asked = [replace(questions[i], query=questions[i].query + SINGLE_WORD_REQUEST) for i in again]
             embeds = [embeds[i] for i in again]
             answers = generate(self.model, self.fuse(asked, embeds), sampling)
-            for i, value in zip(again, self._confidences(asked, embeds, answers, sampling), strict=True):
+            for i, value in zip(again, self.confidences(asked, embeds, answers, sampling), strict=True):
                 values[i] = value
         return values

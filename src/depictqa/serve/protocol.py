@@ -1,0 +1,165 @@
+"""What controller, workers and page say to one another, and the limits of it.
+
+A question travels as multipart/form-data: the fields of `Ask`, and pictures as files named as in PICTURES. An answer
+travels as lines of JSON, each a `Chunk`; the last one has `done` or `error`. An error is
+`{"error": {"message": ..., "code": ...}}` with its HTTP status, or a `Chunk` if the answer had begun.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from depictqa.prompts import TASKS, Task
+
+MAX_QUESTION = 2000  # characters
+MAX_TOKENS = 1024  # of an answer
+MAX_PICTURE_BYTES = 20_000_000
+MAX_BODY_BYTES = 4 * MAX_PICTURE_BYTES + 1_000_000  # three pictures, in base64
+PICTURES = {"ref": "image_ref", "a": "image_A", "b": "image_B"}  # name of the file in a request -> field of a task
+NAMES = {"ref": "Reference Image", "a": "Image A", "b": "Image B"}  # as people are told of them
+_TASK_OF = {frozenset(task.fields): task for task in TASKS.values() if task.inference}
+_CONTROL = re.compile(r"<(?=/?s>|unk>|/?Img|\|\w+\|>)")  # where an image's tag or a special token begins
+
+
+class Refused(Exception):
+    """A request that is not answered: HTTP status, a code for programs, one clear line for people."""
+
+    def __init__(self, status: int, code: str, message: str):
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+
+    @property
+    def body(self) -> dict:
+        kind = "invalid_request_error" if self.status < 500 else "server_error"  # `type`, `param`: OpenAI's form
+        return {"error": {"message": self.message, "type": kind, "param": None, "code": self.code}}
+
+
+class Ask(BaseModel):
+    """A question, without its pictures. What is None is the worker's to choose."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    question: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_QUESTION)]
+    model: Annotated[str, StringConstraints(max_length=100)] | None = None
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    max_tokens: int | None = Field(None, ge=1, le=MAX_TOKENS)
+    confidence: bool = True
+    stream: bool = False
+
+    @property
+    def plain_question(self) -> str:
+        """The question with every tag and special token in it broken up: a user's text is never control."""
+        return _CONTROL.sub("< ", self.question.replace("\0", ""))
+
+
+class Problem(BaseModel):
+    message: str
+    code: str
+
+
+class Chunk(BaseModel):
+    """An answer so far: `text` is all of it. `tokens` (text, probability) and `confidence` come with the last one."""
+
+    text: str = ""
+    done: bool = False
+    confidence: float | None = None
+    tokens: list[tuple[str, float]] | None = None
+    error: Problem | None = None
+
+    def line(self) -> str:
+        return self.model_dump_json(exclude_none=True) + "\n"
+
+
+class WorkerInfo(BaseModel):
+    """A worker's registration, which it repeats as its heartbeat."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=100)]
+    url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s?#]+$", max_length=300)]
+    slots: int = Field(1, ge=1)  # questions in work at a time
+    load: int = Field(0, ge=0)  # questions in work and waiting
+
+
+def make_ask(fields: Mapping) -> Ask:
+    """Check the fields of a question. Raises Refused with what is wrong, in one line."""
+    try:
+        return Ask(**fields)
+    except ValidationError as error:
+        raise Refused(400, "invalid_field", explain(error.errors())) from None
+
+
+def explain(errors) -> str:
+    """pydantic's errors as one line, without the input, which may be large."""
+    return "; ".join(f"{'.'.join(map(str, error['loc']))[:80] or 'body'}: {error['msg']}" for error in errors[:5])
+
+
+def task_of(names) -> Task:
+    """The task that follows from which pictures are given. Raises Refused for a set that no task takes."""
+    given = [name for name in PICTURES if name in names]
+    task = _TASK_OF.get(frozenset(PICTURES[name] for name in given))
+    if task is None:
+        found = " and ".join(NAMES[name] for name in given) or "none"
+        raise Refused(400, "wrong_pictures", f"pictures: expected A, or A and B, each with or without a reference; found {found}")
+    return task
+
+
+async def read_ask(request: Request) -> tuple[Ask, dict[str, bytes]]:
+    """The question and the pictures of a multipart request. Raises Refused."""
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise Refused(415, "wrong_content_type", "expected multipart/form-data: question, and pictures as files ref, a, b")
+    fields: dict[str, str] = {}
+    pictures: dict[str, bytes] = {}
+    try:
+        async with request.form(max_files=len(PICTURES), max_fields=20, max_part_size=100_000) as form:
+            for name, value in form.multi_items():
+                if isinstance(value, UploadFile) != (name in PICTURES):
+                    expected = "a picture's bytes as a file" if name in PICTURES else "no file; pictures are ref, a, b"
+                    raise Refused(400, "invalid_field", f"{name[:40]}: expected {expected}")
+                if not isinstance(value, UploadFile):
+                    fields[name] = value
+                elif value.filename or value.size:  # a browser sends an empty, nameless file for no choice
+                    pictures[name] = await value.read()
+    except HTTPException as error:
+        raise Refused(400, "invalid_form", f"the form cannot be read ({error.detail})") from None
+    check_pictures(pictures)
+    return make_ask({name: value for name, value in fields.items() if value}), pictures
+
+
+def check_pictures(pictures: Mapping[str, bytes]) -> None:
+    """Raises Refused for a set that no task takes, and for a file that is empty or too large."""
+    task_of(pictures)
+    for name, data in pictures.items():
+        if not data:
+            raise Refused(400, "invalid_image", f"{NAMES[name]}: the file is empty")
+        if len(data) > MAX_PICTURE_BYTES:
+            raise Refused(413, "too_large", f"{NAMES[name]}: over {MAX_PICTURE_BYTES // 1_000_000} MB")
+
+
+def form_of(ask: Ask, pictures: Mapping[str, bytes]) -> dict:
+    """The arguments of httpx that make the multipart request of a question."""
+    fields = {name: str(value) for name, value in ask.model_dump(exclude_none=True).items()}
+    return {"data": fields, "files": {name: (name, data) for name, data in pictures.items()}}
+
+
+FORM_DOCS = {  # OpenAPI: what `read_ask` reads
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["question"],
+                    "properties": {
+                        **{name: {"type": "string", "format": "binary", "description": NAMES[name]} for name in PICTURES},
+                        **Ask.model_json_schema()["properties"],
+                    },
+                }
+            }
+        },
+    }
+}

@@ -1,0 +1,190 @@
+"""What the HTTP servers here share: limits on a body, streams that end when the client leaves, errors, start and log."""
+
+import asyncio
+import json
+import logging
+import logging.handlers
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import TypeVar
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from depictqa.errors import InputError
+from depictqa.serve.protocol import MAX_BODY_BYTES, Refused, explain
+
+SHUTDOWN_SECONDS = 30  # answers in work may take this long after SIGTERM
+RETRY_AFTER = {429: "1", 503: "2"}  # seconds
+T = TypeVar("T")
+LOG_BYTES, LOG_FILES = 10_000_000, 5
+
+
+class ClientLeft(Exception):
+    """The client closed its connection; nobody reads an answer."""
+
+
+async def while_connected(receive: Callable, work: Awaitable[T]) -> T:
+    """The result of `work`, which is cancelled as soon as the client leaves. The request's body must have been read.
+
+    Raises:
+        ClientLeft: it left before `work` was over.
+    """
+
+    async def left() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(left())
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise ClientLeft
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+class Stream(Response):
+    """A streamed answer, made by `begin`. Its source is closed in every case: answered, failed, client gone."""
+
+    def __init__(self, first: str, source: AsyncGenerator[str, None], media_type: str):
+        super().__init__(media_type=media_type, headers={"cache-control": "no-store", "x-accel-buffering": "no"})
+        del self.headers["content-length"]
+        self._first, self._source = first, source
+
+    @classmethod
+    async def begin(cls, receive: Callable, source: AsyncGenerator[str, None], media_type: str) -> "Stream":
+        """The stream, once its first text is there: what fails before that still has an HTTP status of its own."""
+        try:
+            first = await while_connected(receive, anext(source))
+        except BaseException:
+            await source.aclose()
+            raise
+        return cls(first, source, media_type)
+
+    async def __call__(self, scope, receive, send) -> None:
+        async def put(text: str, more: bool = True) -> None:
+            await send({"type": "http.response.body", "body": text.encode(), "more_body": more})
+
+        async def pump() -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await put(self._first)
+            async for text in self._source:
+                await put(text)
+            await put("", more=False)
+
+        with suppress(ClientLeft):
+            async with aclosing(self._source):
+                await while_connected(receive, pump())
+
+
+class LimitBody:
+    """ASGI middleware: a body over MAX_BODY_BYTES is refused before it is read, or as soon as it gets there."""
+
+    def __init__(self, app):
+        self.app = app
+
+    async def __call__(self, scope, receive, send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        refused = Refused(413, "too_large", f"the request is over {MAX_BODY_BYTES // 1_000_000} MB")
+        announced = dict(scope["headers"]).get(b"content-length", b"0")
+        if announced.isdigit() and int(announced) > MAX_BODY_BYTES:
+            return await error_response(refused)(scope, receive, send)
+        read = 0
+
+        async def counted():
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > MAX_BODY_BYTES:
+                raise refused
+            return message
+
+        await self.app(scope, counted, send)
+
+
+def error_response(error: Refused) -> JSONResponse:
+    headers = {"retry-after": RETRY_AFTER[error.status]} if error.status in RETRY_AFTER else None
+    return JSONResponse(error.body, error.status, headers)
+
+
+def make_app(title: str, **options) -> FastAPI:
+    """An app in which every error has one form, and no body is over the limit."""
+    app = FastAPI(title=title, **options)
+    app.add_middleware(LimitBody)
+    conversions: dict[type[Exception], Callable[..., Refused]] = {
+        Refused: lambda error: error,
+        InputError: lambda error: Refused(400, "invalid_image", str(error)),
+        RequestValidationError: lambda error: Refused(400, "invalid_field", explain(error.errors())),
+        HTTPException: lambda error: Refused(error.status_code, "http_error", str(error.detail)),
+        ClientLeft: lambda error: Refused(499, "client_left", "the client left"),
+    }
+
+    def handler_of(convert):
+        async def handler(request, error):
+            return error_response(convert(error))
+
+        return handler
+
+    for kind, convert in conversions.items():
+        app.add_exception_handler(kind, handler_of(convert))
+    return app
+
+
+async def read_json(request) -> dict:
+    """The JSON object of a request's body. Raises Refused."""
+    try:
+        body = json.loads(await request.body())
+    except (ValueError, RecursionError):
+        raise Refused(400, "invalid_json", "the body is not JSON (or is nested too deeply)") from None
+    if not isinstance(body, dict):
+        raise Refused(400, "invalid_json", f"expected a JSON object, found {type(body).__name__}")
+    return body
+
+
+def bind(host: str, port: int, key: str) -> socket.socket:
+    """A socket at the address that `key` of serve.yaml gives. Raises InputError if it cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, protocol)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{key}: cannot listen at {host}:{port} ({reason})") from None
+    return bound
+
+
+def run(app, bound: socket.socket) -> None:
+    """Serve until SIGTERM or Ctrl-C; answers in work are finished."""
+    settings = uvicorn.Config(
+        app, log_config=None, access_log=False, timeout_graceful_shutdown=SHUTDOWN_SECONDS, timeout_keep_alive=30
+    )
+    uvicorn.Server(settings).run(sockets=[bound])
+
+
+def start_log(log_dir: str, name: str) -> logging.Logger:
+    """Log to stderr and to `{log_dir}/{name}.log`, which rotates."""
+    Path(log_dir).mkdir(parents=True, exist_ok=True)
+    file = logging.handlers.RotatingFileHandler(
+        Path(log_dir) / f"{name}.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8", delay=True
+    )
+    logging.basicConfig(
+        level=logging.INFO,
+        format=f"%(asctime)s {name} %(levelname)s %(message)s",
+        handlers=[file, logging.StreamHandler()],
+        force=True,
+    )
+    for noisy in ("httpx", "httpx2", "uvicorn.error"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    return logging.getLogger(f"depictqa.{name}")

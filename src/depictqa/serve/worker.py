@@ -1,0 +1,162 @@
+"""A worker: one model on one device, answering questions over HTTP.
+
+    python -m depictqa.serve.worker --cfg config.yaml --serve_cfg serve.yaml
+
+`POST /assess` takes a question (see `protocol`) and streams the answer as lines of JSON.
+"""
+
+import argparse
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+
+import httpx
+from easydict import EasyDict
+from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
+
+from depictqa.config import load_config, load_serve_config, parse_overrides
+from depictqa.errors import exit_cleanly
+from depictqa.serve.protocol import FORM_DOCS, NAMES, PICTURES, Ask, Chunk, WorkerInfo, read_ask, task_of
+from depictqa.serve.wire import Stream, bind, make_app, run, start_log, while_connected
+
+PING_SECONDS = 3  # a line goes out at least this often, so that a dead worker is told from a busy one
+DECODERS = 2  # requests whose pictures are decoded at a time: each may take a few hundred MB
+_NAME_OF = {field: name for name, field in PICTURES.items()}
+log = logging.getLogger("depictqa.worker")
+
+
+class Worker:
+    """The HTTP side of an engine.
+
+    Args:
+        engine: an `Engine`.
+        preprocess: an `ImagePreprocessor`.
+        defaults: the `Sampling` of requests that do not say.
+        settings: `worker` of serve.yaml.
+    """
+
+    def __init__(self, engine, preprocess, defaults, settings: EasyDict):
+        self.engine, self.preprocess, self.defaults, self.settings = engine, preprocess, defaults, settings
+        self._decoders = asyncio.Semaphore(DECODERS)
+
+    @property
+    def info(self) -> WorkerInfo:
+        load = self.engine.running + self.engine.waiting
+        return WorkerInfo(name=self.settings.model_name, url=self.settings.worker_url, slots=self.engine.slots, load=load)
+
+    def status(self) -> dict:
+        counts = ("slots", "running", "waiting", "max_waiting", "answered", "largest_batch")
+        return {"model": self.settings.model_name, **{name: getattr(self.engine, name) for name in counts}}
+
+    async def prepare(self, ask: Ask, pictures: dict[str, bytes]):
+        """A job's question and sampling. Raises InputError for a picture that cannot be read."""
+        from depictqa.data.images import open_image
+        from depictqa.inference.assessor import Question
+        from depictqa.model.generation import Sampling
+
+        def decode(name: str):
+            return self.preprocess(open_image(pictures[name], NAMES[name]))
+
+        task = task_of(pictures)
+        async with self._decoders:
+            images = [await run_in_threadpool(decode, _NAME_OF[field]) for field in task.fields]
+        given = (ask.temperature, ask.top_p, ask.max_tokens)
+        kept = (self.defaults.temperature, self.defaults.top_p, self.defaults.max_new_tokens)
+        sampling = Sampling(*(default if value is None else value for value, default in zip(given, kept, strict=True)))
+        return Question(task, tuple(images), ask.plain_question), sampling
+
+    async def answer(self, question, sampling, confidence: bool) -> AsyncGenerator[str, None]:
+        """Lines of JSON. The first is there once the question is taken on; closing it gives the slot back."""
+        from depictqa.serve.worker_engine import Job
+
+        loop, chunks = asyncio.get_running_loop(), asyncio.Queue()
+        job = Job(question, sampling, confidence, lambda chunk: loop.call_soon_threadsafe(chunks.put_nowait, chunk))
+        self.engine.submit(job)
+        try:
+            chunk = Chunk()
+            while True:
+                yield chunk.line()
+                if chunk.done or chunk.error:
+                    return
+                with suppress(TimeoutError):  # then the last line goes out once more
+                    chunk = await asyncio.wait_for(chunks.get(), PING_SECONDS)
+        finally:
+            self.engine.leave(job)
+
+    async def keep_registered(self) -> None:
+        """Tell the controller every few seconds that we are here. It may be down for a while, or come back empty."""
+        reachable = None
+        async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
+            while True:
+                try:
+                    response = await client.post(f"{self.settings.controller}/workers", json=self.info.model_dump())
+                    response.raise_for_status()
+                    now, words = True, "registered with"
+                except httpx.HTTPError as error:
+                    now, words = False, f"{type(error).__name__} from"
+                if now != reachable:
+                    log.info("%s the controller at %s", words, self.settings.controller)
+                reachable = now
+                await asyncio.sleep(self.settings.heartbeat_seconds)
+
+    async def unregister(self) -> None:
+        with suppress(httpx.HTTPError):
+            async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
+                await client.request("DELETE", f"{self.settings.controller}/workers", json=self.info.model_dump())
+
+
+def build_app(worker: Worker):
+    @asynccontextmanager
+    async def lifespan(app):
+        registering = None if worker.settings.no_register else asyncio.create_task(worker.keep_registered())
+        yield
+        if registering is not None:
+            registering.cancel()
+            await worker.unregister()
+        await run_in_threadpool(worker.engine.close)
+
+    app = make_app("DepictQA worker", lifespan=lifespan)
+
+    @app.get("/status")
+    async def status():
+        return worker.status()
+
+    @app.post("/assess", openapi_extra=FORM_DOCS)
+    async def assess(request: Request):
+        ask, pictures = await read_ask(request)
+        question, sampling = await while_connected(request.receive, worker.prepare(ask, pictures))
+        lines = worker.answer(question, sampling, ask.confidence)
+        return await Stream.begin(request.receive, lines, "application/x-ndjson")
+
+    return app
+
+
+@exit_cleanly
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Answer questions with the model of config.yaml over HTTP.")
+    parser.add_argument("--cfg", default="config.yaml", help="the experiment's config.yaml (default: here)")
+    parser.add_argument("--serve_cfg", default="serve.yaml", help="settings of the demo (default: serve.yaml here)")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="override keys of config.yaml")
+    args = parser.parse_args()
+
+    overrides = {"infer.output_confidence": True, **parse_overrides(args.set)}
+    config, serve = load_config(args.cfg, overrides), load_serve_config(args.serve_cfg)
+
+    from depictqa.inference.program import build_sampling, lazy_assessor  # torch loads only now: --help is instant
+    from depictqa.model.build import build_preprocessor
+    from depictqa.serve.worker_engine import Engine
+
+    get_assessor = lazy_assessor(config)  # absent weights are said before anything is done
+    settings = serve.worker
+    bound = bind(settings.host, settings.port, "worker.port")
+    start_log(serve.log_dir, "worker")
+    log.info("loading %s", settings.model_name)
+    engine = Engine(get_assessor(), settings.limit_model_concurrency, settings.limit_waiting, settings.stream_interval)
+    log.info("%s answers at %s", settings.model_name, settings.worker_url)
+    run(build_app(Worker(engine, build_preprocessor(config), build_sampling(config), settings)), bound)
+
+
+if __name__ == "__main__":
+    main()
