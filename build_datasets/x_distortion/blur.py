@@ -83,18 +83,18 @@ def _jitter(x: np.ndarray, shift: int, passes: int, rng) -> np.ndarray:
     """
     height, width = x.shape[:2]
     every = np.arange(height * width)
-    inner = every.reshape(height, width)[shift : height - shift, shift : width - shift]
     steps = np.arange(-shift, shift)
     steps = (steps[:, None] * width + steps).ravel()
     origin = every
     for _ in range(passes):
         source = every.copy()
-        source[inner] = inner + rng.choice(steps, inner.shape)
+        inner = source.reshape(height, width)[shift : height - shift, shift : width - shift]
+        inner += rng.choice(steps, inner.shape)
         # a source before the pixel, or the pixel itself, is read before it changes: there a chain ends
         link = np.maximum(source, every)
-        while not np.array_equal(link, further := link[link]):
+        while not np.array_equal(link, further := link.take(link)):
             link = further
-        origin = origin[source[link]]
+        origin = origin.take(source.take(link))
     return x.reshape(height * width, -1).take(origin, axis=0).reshape(x.shape)
 
 

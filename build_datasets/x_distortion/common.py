@@ -29,7 +29,7 @@ def map_levels(img: np.ndarray, levels: np.ndarray) -> np.ndarray:
 def map_hsv(img: np.ndarray, channel: int, levels: np.ndarray) -> np.ndarray:
     """`map_levels` of one channel (0 H, 1 S, 2 V) of 8-bit HSV."""
     hsv = cv2.cvtColor(img, cv2.COLOR_RGB2HSV)
-    hsv[..., channel] = levels[hsv[..., channel]]
+    hsv[..., channel] = cv2.LUT(hsv[..., channel], levels)
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
 
 
