@@ -1,4 +1,4 @@
-"""Draw every distortion at every severity: `PYTHONPATH=./ python scripts/draw_contact_sheet.py --save_path sheet.jpg`."""
+"""Every distortion at every severity: `PYTHONPATH=./ python scripts/draw_contact_sheet.py --save_path sheet.jpg`."""
 
 import argparse
 
