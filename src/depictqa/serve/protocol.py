@@ -20,6 +20,7 @@ MAX_QUESTION = 2000  # characters
 MAX_TOKENS = 1024  # of an answer
 MAX_PICTURE_BYTES = 20_000_000
 MAX_BODY_BYTES = 4 * MAX_PICTURE_BYTES + 1_000_000  # three pictures, in base64
+FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")  # the second: a form without pictures
 PICTURES = {"ref": "image_ref", "a": "image_A", "b": "image_B"}  # name of the file in a request -> field of a task
 NAMES = {"ref": "Reference Image", "a": "Image A", "b": "Image B"}  # as people are told of them
 _TASK_OF = {frozenset(task.fields): task for task in TASKS.values() if task.inference}
@@ -110,7 +111,7 @@ def task_of(names) -> Task:
 
 async def read_ask(request: Request) -> tuple[Ask, dict[str, bytes]]:
     """The question and the pictures of a multipart request. Raises Refused."""
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+    if not request.headers.get("content-type", "").lower().startswith(FORMS):
         raise Refused(415, "wrong_content_type", "expected multipart/form-data: question, and pictures as files ref, a, b")
     fields: dict[str, str] = {}
     pictures: dict[str, bytes] = {}

@@ -1,0 +1,122 @@
+"""The parts of the demo as real processes on free ports of this machine, on a tiny model."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import yaml
+
+from conftest import image_path, tiny_config
+
+ROOT = Path(__file__).parents[2]
+PICTURE = image_path("s10_84x84.png").read_bytes()
+OTHER = image_path("s06_33x47.png").read_bytes()
+QUESTION = "Describe the quality."
+
+
+def free_port() -> int:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return bound.getsockname()[1]
+
+
+def until(condition, seconds: float = 60):
+    """The first true value of `condition()`; fails after some seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.05)
+    raise AssertionError("it did not come true in time")
+
+
+def get(url: str) -> dict:
+    """JSON of a GET, or {} where nobody listens yet."""
+    try:
+        return httpx.get(url, trust_env=False).json()
+    except (httpx.HTTPError, ValueError):
+        return {}
+
+
+class Stack:
+    """Starts parts in `folder`, and ends them all in `close`."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.processes = folder, []
+        folder.mkdir(parents=True, exist_ok=True)
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self.page_url = f"http://127.0.0.1:{free_port()}"
+
+    def config(self, **worker) -> tuple[Path, str]:
+        """A serve.yaml with a worker's port of its own: (path, the worker's url)."""
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        values = {
+            "log_dir": str(self.folder / "log"),
+            "controller": {"port": int(self.url.rsplit(":", 1)[1]), "expiry_seconds": 4},
+            "gradio": {"port": int(self.page_url.rsplit(":", 1)[1]), "controller_url": self.url},
+            "worker": {"port": port, "worker_url": url, "controller": self.url, "model_name": "Tiny", "stream_interval": 1}
+            | {"heartbeat_seconds": 0.5}
+            | worker,
+        }
+        path = self.folder / f"serve{port}.yaml"
+        path.write_text(yaml.safe_dump(values), encoding="utf-8")
+        return path, url
+
+    def start(self, part: str, *arguments) -> subprocess.Popen:
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"depictqa.serve.{part}", *map(str, arguments)],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"},
+        )
+        self.processes.append(process)
+        return process
+
+    def start_controller(self) -> subprocess.Popen:
+        process = self.start("controller", "--cfg", self.config()[0])
+        until(lambda: get(f"{self.url}/health"))
+        return process
+
+    def start_worker(self, max_new_tokens: int = 24, **worker) -> tuple[subprocess.Popen, str]:
+        """A worker that is registered: (process, url)."""
+        path, url = self.config(**worker)
+        config = tiny_config(self.folder / path.stem, infer={"max_new_tokens": max_new_tokens})
+        process = self.start("worker", "--cfg", config, "--serve_cfg", path)
+        until(lambda: url in [row["url"] for row in get(f"{self.url}/status").get("workers", [])])
+        return process, url
+
+    def post(self, question: str | None = QUESTION, route: str = "/v1/assess", **options) -> httpx.Response:
+        """Ask the controller. Keywords are fields; those named ref, a, b with bytes are pictures."""
+        files = {name: (name, value) for name, value in options.items() if isinstance(value, bytes)}
+        fields = {name: str(value) for name, value in options.items() if not isinstance(value, bytes)}
+        if question is not None:
+            fields["question"] = question
+        return httpx.post(self.url + route, data=fields, files=files, timeout=60, trust_env=False)
+
+    def stream(self, **options):
+        """As `post`, streamed: a context that gives the response."""
+        files = {name: (name, value) for name, value in options.items() if isinstance(value, bytes)}
+        fields = {"question": QUESTION, "stream": "true"}
+        fields |= {name: str(value) for name, value in options.items() if not isinstance(value, bytes)}
+        return httpx.stream("POST", f"{self.url}/v1/assess", data=fields, files=files, timeout=60, trust_env=False)
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.send_signal(signal.SIGTERM)
+        for process in self.processes:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def chunks(response) -> list[dict]:
+    return [json.loads(line) for line in response.iter_lines()]
