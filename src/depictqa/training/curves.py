@@ -45,7 +45,7 @@ def draw_curves(log_dir: Path) -> Path | None:
 
 
 def _draw(plot: Callable, rows: list[dict], key: str, label: str, smooth: bool = True, **style) -> None:
-    points = [(row["step"], row[key]) for row in rows if key in row]
+    points = [(row["step"], row[key]) for row in rows if row.get(key) is not None]
     if points:
         steps, values = zip(*points, strict=True)
         plot(steps, _smoothed(values) if smooth else values, label=label, **style)

@@ -6,6 +6,7 @@ import logging
 import torch
 from easydict import EasyDict
 
+from depictqa.errors import InputError
 from depictqa.model.depictqa import DepictQA
 from depictqa.training.distributed import say
 from depictqa.training.settings import Plan
@@ -14,8 +15,13 @@ ADAM = ("adam", "adamw")
 
 
 def build_engine(model: DepictQA, config: EasyDict, plan: Plan, device: torch.device):
-    """DeepSpeed's engine, with the optimizer and the schedule of `deepspeed.*`. Says what it had to change there."""
+    """DeepSpeed's engine, with the optimizer and the schedule of `deepspeed.*`. Says what it had to change there.
+
+    Raises:
+        InputError: DeepSpeed does not take a key or a value.
+    """
     import deepspeed  # it looks at the device when imported: after `distributed.start`
+    from deepspeed.runtime.config import DeepSpeedConfigError
 
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # it would be compiled at the first start, for 90 s
@@ -25,7 +31,11 @@ def build_engine(model: DepictQA, config: EasyDict, plan: Plan, device: torch.de
     if settings["zero_optimization"].get("stage") == 3:
         model.least_share = 0  # parameters are gathered for each pass of a module: as many passes on every rank
     trained = [p for p in model.parameters() if p.requires_grad]
-    engine, *_ = deepspeed.initialize(model=model, model_parameters=trained, config=settings)
+    try:
+        engine, *_ = deepspeed.initialize(model=model, model_parameters=trained, config=settings)
+    except (DeepSpeedConfigError, AssertionError, AttributeError, TypeError, ValueError) as error:  # also pydantic's
+        reason = " ".join(str(error).split())
+        raise InputError(f"{config.config_path}: deepspeed: DeepSpeed does not take this: {reason}") from error
     engine.module_state_dict = lambda **_: {}  # a state's weights are its delta; this would add a frozen tied lm_head
     return engine
 

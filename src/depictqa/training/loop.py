@@ -103,11 +103,12 @@ def _gradient_norm(engine) -> torch.Tensor | None:
     return torch.nn.utils.get_total_norm(gradients)
 
 
-def _after_update(engine) -> dict[str, float]:
+def _after_update(engine) -> dict[str, float | None]:
     """What is known once DeepSpeed's optimizer has stepped."""
-    known = {}
+    known: dict[str, float | None] = {}
     if engine.zero_optimization_stage() > 0:
-        known["grad_norm"] = float(engine.get_global_grad_norm())
+        norm = engine.get_global_grad_norm()
+        known["grad_norm"] = float(norm) if norm is not None and math.isfinite(norm) else None  # fp16: the step was skipped
     if engine.fp16_enabled():
         known |= {"loss_scale": engine.optimizer.cur_scale, "skipped_steps": engine.skipped_steps}
     if engine.device.type == "cuda":

@@ -53,7 +53,8 @@ class RunLog:
         file.flush()
         if self._events is not None:
             for key, value in metrics.items():
-                self._events.add_scalar(f"{group}/{key}", value, metrics["step"])
+                if value is not None:
+                    self._events.add_scalar(f"{group}/{key}", value, metrics["step"])
 
     def close(self) -> None:
         self._bar.close()

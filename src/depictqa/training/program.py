@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from depictqa.training.distributed import from_first, is_first, say, start, toge
 from depictqa.training.engine import build_engine
 from depictqa.training.loop import Saving, run
 from depictqa.training.metrics import RunLog
-from depictqa.training.settings import Plan, pick_precision, plan_from
+from depictqa.training.settings import Plan, check_sections, pick_precision, plan_from
 from depictqa.training.validation import Validation
 
 RESUMED_WITH = (  # what a run's numbers depend on, beside its data and the number of processes
@@ -47,6 +48,7 @@ def train(config_path: str, overrides: list[str], resume: str | None = None) -> 
     device = pick_device(config.device)
     if device.type == "mps":
         raise InputError("device: training runs on cuda or cpu; expected --set device=cpu")
+    check_sections(config)
     dtype = pick_precision(config, device)
     for key in ("model.vision_encoder_path", "model.llm_path"):
         require_file(config, key)
@@ -145,6 +147,10 @@ def _settings(config: EasyDict, items: list[TrainingItem]) -> dict[str, str]:
 
 def _choose_state(config: EasyDict, resume: str | None, settings: dict) -> State | None:
     """The state to continue from. Starting anew removes the states of a finished run, and those only."""
+    if config.train.keep_last < 1:
+        raise InputError(f"{config.config_path}: train.keep_last: expected a number from 1 on, found {config.train.keep_last}")
+    for key in ("save_dir", "log_dir"):
+        _check_writable(Path(config.train[key]), f"{config.config_path}: train.{key}")
     folder = Path(config.train.save_dir) / "state"
     newest = find_state(folder)
     if resume is None:
@@ -161,6 +167,14 @@ def _choose_state(config: EasyDict, resume: str | None, settings: dict) -> State
     else:
         check_settings(state, settings)
     return state
+
+
+def _check_writable(folder: Path, where: str) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise InputError(f"{where}: {folder} cannot be written ({error.strerror})") from None
 
 
 def _load_model(config: EasyDict, device: torch.device, dtype: torch.dtype, state: State | None) -> DepictQA:

@@ -8,6 +8,7 @@ from easydict import EasyDict
 from depictqa.errors import InputError
 
 LEAST_WARMUP = 10  # optimizer steps
+SECTIONS = ("optimizer", "scheduler", "zero_optimization", "fp16", "bf16")
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,16 @@ def plan_from(config: EasyDict, length: int, world_size: int) -> Plan:
         if not isinstance(sizes[key], int) or sizes[key] < 1:
             raise InputError(f"{config.config_path}: deepspeed.{key}: expected a number from 1 on, found {sizes[key]!r}")
     return make_plan(length, world_size, *sizes.values(), config.train.epochs, config.train.warmup_rate)
+
+
+def check_sections(config: EasyDict) -> None:
+    """Raises InputError where `deepspeed` names no optimizer, or holds something else than keys in a section we read."""
+    for name in SECTIONS:
+        if not isinstance(config.deepspeed.get(name, {}), dict):
+            found = config.deepspeed[name]
+            raise InputError(f"{config.config_path}: deepspeed.{name}: expected keys and values, found {found!r}")
+    if "type" not in config.deepspeed.get("optimizer", {}):
+        raise InputError(f"{config.config_path}: deepspeed.optimizer.type is missing; expected Adam, AdamW, ...")
 
 
 def pick_precision(config: EasyDict, device: torch.device) -> torch.dtype:
