@@ -48,10 +48,10 @@ def train(config_path: str, overrides: list[str], resume: str | None = None) -> 
     device = pick_device(config.device)
     if device.type == "mps":
         raise InputError("device: training runs on cuda or cpu; expected --set device=cpu")
+    for key in ("model.vision_encoder_path", "model.llm_path"):
+        require_file(config, key)  # first of all: who has not got the weights yet is told so
     check_sections(config)
     dtype = pick_precision(config, device)
-    for key in ("model.vision_encoder_path", "model.llm_path"):
-        require_file(config, key)
     device = start(device)
     items, plan = together(lambda: _read_data(config))
     validation = together(lambda: _read_validation(config))
