@@ -18,6 +18,24 @@ ROOT = Path(__file__).parents[2]
 PICTURE = image_path("s10_84x84.png").read_bytes()
 OTHER = image_path("s06_33x47.png").read_bytes()
 QUESTION = "Describe the quality."
+SLOW_WORKER = """
+import time
+from depictqa.serve import worker, worker_engine
+
+def slow(*arguments, real=worker_engine.stream):
+    steps = real(*arguments)
+    reply = None
+    while True:
+        try:
+            step = steps.send(reply)
+        except StopIteration:
+            return
+        time.sleep(0.1)
+        reply = yield step
+
+worker_engine.stream = slow
+worker.main()
+"""  # the real worker, with time for a test to look at an answer in work
 
 
 def free_port() -> int:
@@ -70,9 +88,10 @@ class Stack:
         path.write_text(yaml.safe_dump(values), encoding="utf-8")
         return path, url
 
-    def start(self, part: str, *arguments) -> subprocess.Popen:
+    def start(self, program: tuple[str, str], *arguments) -> subprocess.Popen:
+        """`program` is ("-m", module) or ("-c", code)."""
         process = subprocess.Popen(
-            [sys.executable, "-m", f"depictqa.serve.{part}", *map(str, arguments)],
+            [sys.executable, *program, *map(str, arguments)],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"},
         )
@@ -80,15 +99,16 @@ class Stack:
         return process
 
     def start_controller(self) -> subprocess.Popen:
-        process = self.start("controller", "--cfg", self.config()[0])
+        process = self.start(("-m", "depictqa.serve.controller"), "--cfg", self.config()[0])
         until(lambda: get(f"{self.url}/health"))
         return process
 
-    def start_worker(self, max_new_tokens: int = 24, **worker) -> tuple[subprocess.Popen, str]:
+    def start_worker(self, slow: bool = False, **worker) -> tuple[subprocess.Popen, str]:
         """A worker that is registered: (process, url)."""
         path, url = self.config(**worker)
-        config = tiny_config(self.folder / path.stem, infer={"max_new_tokens": max_new_tokens})
-        process = self.start("worker", "--cfg", config, "--serve_cfg", path)
+        config = tiny_config(self.folder / path.stem, infer={"max_new_tokens": 400 if slow else 24})
+        program = ("-c", SLOW_WORKER) if slow else ("-m", "depictqa.serve.worker")
+        process = self.start(program, "--cfg", config, "--serve_cfg", path)
         until(lambda: url in [row["url"] for row in get(f"{self.url}/status").get("workers", [])])
         return process, url
 

@@ -18,7 +18,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from stack import OTHER, PICTURE, QUESTION, ROOT, Stack, chunks, get, until  # noqa: E402
 
 pytestmark = pytest.mark.slow
-LONG = 900  # tokens of an answer that will not end by itself while a test looks at it
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +26,7 @@ def stack(tmp_path_factory):
     stack = Stack(tmp_path_factory.mktemp("stack"))
     try:
         stack.start_controller()
-        stack.worker_url = stack.start_worker(max_new_tokens=24, limit_waiting=4, limit_model_concurrency=3)[1]
+        stack.worker_url = stack.start_worker(limit_waiting=4, limit_model_concurrency=3)[1]
         yield stack
     finally:
         stack.close()
@@ -182,26 +181,27 @@ def test_bad_json_is_refused(stack, body):
 
 
 def test_client_that_leaves_frees_its_slot(own_stack):
-    _, worker_url = own_stack.start_worker(max_new_tokens=LONG, limit_model_concurrency=1, limit_waiting=1)
-    with own_stack.stream(a=PICTURE, max_tokens=LONG, confidence=False) as first:
+    _, worker_url = own_stack.start_worker(slow=True, limit_model_concurrency=1, limit_waiting=1)
+    with own_stack.stream(a=PICTURE, confidence=False) as first:
         lines = first.iter_lines()
         until(lambda: json.loads(next(lines))["text"])
         with own_stack.stream(a=PICTURE) as second:  # has to wait
-            until(lambda: get(f"{worker_url}/status")["waiting"] == 1)
+            assert get(f"{worker_url}/status")["waiting"] == 1
             refused = own_stack.post(a=PICTURE)
             assert refused.status_code == 429 and refused.headers["retry-after"]
             assert refused.json()["error"]["code"] == "busy"
             first.close()
-            until(lambda: get(f"{worker_url}/status")["waiting"] == 0, 5)  # its turn has come
+            until(lambda: get(f"{worker_url}/status")["waiting"] == 0, 2)  # its turn has come
+            assert get(f"{worker_url}/status")["running"] == 1
             second.close()
-    until(lambda: get(f"{worker_url}/status")["running"] == 0, 5)
+    until(lambda: get(f"{worker_url}/status")["running"] == 0, 2)
     assert get(f"{own_stack.url}/status")["workers"][0]["passing_on"] == 0
     assert own_stack.post(a=PICTURE, max_tokens=4).status_code == 200
 
 
 def test_killed_worker_is_a_typed_error_and_the_next_question_goes_elsewhere(own_stack):
-    process, url = own_stack.start_worker(max_new_tokens=LONG)
-    with own_stack.stream(a=PICTURE, max_tokens=LONG) as response:
+    process, url = own_stack.start_worker(slow=True)
+    with own_stack.stream(a=PICTURE) as response:
         lines = response.iter_lines()
         until(lambda: json.loads(next(lines))["text"])
         process.send_signal(signal.SIGKILL)
@@ -262,7 +262,7 @@ def test_port_in_use_is_one_line(stack):
 
 def test_page_answers_and_streams(stack, ask_assessor):
     gradio_client = pytest.importorskip("gradio_client")
-    stack.start("web", "--cfg", stack.config()[0])
+    stack.start(("-m", "depictqa.serve.web"), "--cfg", stack.config()[0])
 
     def page_is_up():
         try:
