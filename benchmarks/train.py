@@ -291,13 +291,14 @@ def main() -> None:
     }
     ours, plain = medians["ours"], medians["plain"]
     threads = f", {torch.get_num_threads()} threads" if args.device == "cpu" else f" ({torch.cuda.get_device_name()})"
-    print(f"{args.model}, {args.dtype}, {args.device}{threads}; {ours['length']:.0f} tokens a sample; median of {args.rounds}")
+    print(f"{args.model}, {args.dtype}, {args.device}{threads}; {ours['length']:.0f} tokens a sample")
     print(f"{'':6} {'samples/s':>10} {'tokens/s':>10} {'CPU s/sample':>13} {'memory GiB':>11} {'share':>7}")
     for variant, row in medians.items():
         numbers = f"{row['samples_per_s']:10.3f} {row['tokens_per_s']:10.0f} {row['cpu_s']:13.2f}"
         print(f"{variant:6} {numbers} {row['memory_gib']:11.2f} {row['share']:7.1%}")
     speed, memory = ours["samples_per_s"] / plain["samples_per_s"], ours["memory_gib"] / plain["memory_gib"]
-    print(f"ours: {speed:.2f} x the samples/s at {memory:.2f} x the memory; matrix products reach {ours['tflops']:.3g} TFLOP/s")
+    print(f"ours: {speed:.2f} x the samples/s at {memory:.2f} x the memory (medians of {args.rounds})")
+    print(f"matrix products reach {ours['tflops']:.3g} TFLOP/s")
 
 
 if __name__ == "__main__":

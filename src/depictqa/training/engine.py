@@ -51,7 +51,8 @@ def complete(given: dict, plan: Plan, device: torch.device) -> tuple[dict, list[
     low_precision = [name for name in ("fp16", "bf16") if settings.get(name, {}).get("enabled")]
     if low_precision and zero.get("stage", 0) == 0:
         zero["stage"] = 1
-        notes.append(f"deepspeed.zero_optimization.stage: 0 -> 1, which keeps fp32 weights beside those in {low_precision[0]}")
+        beside = f"which keeps fp32 weights beside those in {low_precision[0]}"
+        notes.append(f"deepspeed.zero_optimization.stage: 0 -> 1, {beside}")
     if device.type == "cpu" and zero.pop("offload_optimizer", None):
         notes.append("deepspeed.zero_optimization.offload_optimizer: left out, everything is on the CPU")
     if "bf16" in low_precision:

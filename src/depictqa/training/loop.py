@@ -117,7 +117,8 @@ def _after_update(engine) -> dict[str, float | None]:
 
 
 def _stop_for(window: list[tuple[list[str], torch.Tensor]]) -> None:
-    names = [name for ids, losses in window for name, loss in zip(ids, losses.tolist(), strict=True) if not math.isfinite(loss)]
+    sample_losses = [pair for ids, losses in window for pair in zip(ids, losses.tolist(), strict=True)]
+    names = [name for name, loss in sample_losses if not math.isfinite(loss)]
     everyones: list[list[str]] = [[] for _ in range(distributed.get_world_size())]
     distributed.all_gather_object(everyones, names)
     names = [name for rank_names in everyones for name in rank_names]

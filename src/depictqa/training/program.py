@@ -148,7 +148,8 @@ def _settings(config: EasyDict, items: list[TrainingItem]) -> dict[str, str]:
 def _choose_state(config: EasyDict, resume: str | None, settings: dict) -> State | None:
     """The state to continue from. Starting anew removes the states of a finished run, and those only."""
     if config.train.keep_last < 1:
-        raise InputError(f"{config.config_path}: train.keep_last: expected a number from 1 on, found {config.train.keep_last}")
+        found = config.train.keep_last
+        raise InputError(f"{config.config_path}: train.keep_last: expected a number from 1 on, found {found}")
     for key in ("save_dir", "log_dir"):
         _check_writable(Path(config.train[key]), f"{config.config_path}: train.{key}")
     folder = Path(config.train.save_dir) / "state"
