@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from depictqa.answers import read_json, write_json
 from depictqa.errors import InputError, exit_cleanly
+from depictqa.prompts import SINGLE_WORD_REQUEST
 from nano import wording
 from nano.photos import load_photos, test_photos
 from nano.samples import CLEAN, LABELS, Distortion, draw_distortion, draw_size, draw_view
@@ -97,7 +98,7 @@ def make_item(kind: Kind, number: int, view: View, out: Path, seed: int, label=.
         images = {"image_A": draw_distortion(rng, kind.has_reference, label)}
         distortion = images["image_A"]
         answer = wording.detail_answer(distortion, rng) if kind.is_detail else wording.brief_answer(distortion)
-    query = wording.pick(QUESTIONS[kind.is_pair, kind.is_detail], rng) + ("" if kind.is_detail else wording.SINGLE_WORD)
+    query = wording.pick(QUESTIONS[kind.is_pair, kind.is_detail], rng) + ("" if kind.is_detail else SINGLE_WORD_REQUEST)
 
     shown = {"image_ref": CLEAN} if kind.has_reference else {}
     shown |= images

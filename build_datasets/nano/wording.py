@@ -7,8 +7,6 @@ import numpy as np
 
 from nano.samples import Distortion
 
-SINGLE_WORD = " Answer the question using a single word or phrase."
-
 BRIEF_QUESTIONS = (
     "What is the main distortion in this image?",
     "Which kind of degradation affects the image most?",

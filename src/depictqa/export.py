@@ -42,7 +42,7 @@ def export(config: EasyDict, out: Path, dtype: torch.dtype) -> tuple[float, floa
     """
     if out.exists():
         raise InputError(f"{out}: exists already; expected a new folder")
-    model = build_model(config, torch.device("cpu"), torch.float32, delta=True).eval()
+    model = build_model(config, torch.device("cpu"), torch.float32).eval()
     prompts = [model.tokenizer.encode(f"{task.system} {task.name}") for task in TASKS.values()]
     expected = _logits(model.llm.get_base_model(), prompts)
     unfinished = out.with_name(f".{out.name}.{os.getpid()}.tmp")

@@ -73,7 +73,7 @@ def lazy_assessor(config: EasyDict) -> Callable[[], Assessor]:
 
     @functools.cache
     def load() -> Assessor:
-        model = build_model(config, device, pick_dtype(config.dtype, device), delta=True)
+        model = build_model(config, device, pick_dtype(config.dtype, device))
         model.llm.merge_adapter()
         sentence_model = None
         if sentence_path is not None:

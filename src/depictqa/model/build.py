@@ -39,18 +39,17 @@ def build_preprocessor(config: EasyDict) -> ImagePreprocessor:
     return ImagePreprocessor(**config.vision_preprocess)
 
 
-def build_model(config: EasyDict, device: torch.device, dtype: torch.dtype, delta: bool | None = None) -> DepictQA:
+def build_model(config: EasyDict, device: torch.device, dtype: torch.dtype, delta: bool = True) -> DepictQA:
     """Load the frozen parts, put the trainable ones on, and fill them from `model.delta_path`.
 
     Args:
-        delta: True: a missing delta is an error; None: load it where `delta_path` names one that exists;
-            False: leave the trainable parts freshly initialised.
+        delta: False leaves the trainable parts freshly initialised.
 
     Raises:
         InputError: a file is missing, broken, or does not fit the config.
     """
-    paths = {key: require_file(config, f"model.{key}") for key in ("vision_encoder_path", "llm_path")}
-    delta_path = require_file(config, "model.delta_path") if delta else config.model.delta_path
+    keys = ("vision_encoder_path", "llm_path", "delta_path") if delta else ("vision_encoder_path", "llm_path")
+    paths = {key: require_file(config, f"model.{key}") for key in keys}
     vision_encoder = load_vision_encoder(paths["vision_encoder_path"], config.model.vision_feature_type)
     if config.vision_preprocess.patch_size != vision_encoder.patch_size:
         raise InputError(
@@ -63,8 +62,8 @@ def build_model(config: EasyDict, device: torch.device, dtype: torch.dtype, delt
         load_llm(paths["llm_path"], dtype),
         load_tokenizer(as_folder(paths["llm_path"])),
     )
-    if delta or (delta is None and delta_path is not None):
-        load_delta(model, require_file(config, "model.delta_path"))
+    if delta:
+        load_delta(model, paths["delta_path"])
     return model.to(device)
 
 
