@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
-from depictqa.config import load_config, load_serve_config, parse_overrides, require_file
+from depictqa.config import load_config, load_serve_config, main, parse_overrides, require_file
 from depictqa.errors import InputError
 
 
@@ -95,3 +96,23 @@ def test_serve_defaults_listen_on_loopback_only(tmp_path):
     config = load_serve_config(write(tmp_path, "controller: {port: 10001}\n", "serve.yaml"))
     assert (config.controller.port, config.gradio.port, config.worker.port) == (10001, 12345, 22222)
     assert {config.controller.host, config.gradio.host, config.worker.host} == {"127.0.0.1"}
+
+
+def show(capsys, monkeypatch, *arguments: str) -> str:
+    monkeypatch.setattr("sys.argv", ["config", *arguments])
+    main()
+    return capsys.readouterr().out
+
+
+def test_a_config_is_shown_whole_or_by_key(tmp_path, capsys, monkeypatch):
+    path = str(write(tmp_path, MODEL + "data: {root_dir: ./data}\n"))
+    assert show(capsys, monkeypatch, path, "data.root_dir") == f"{tmp_path}/data\n"
+    assert show(capsys, monkeypatch, path, "model.lora.lora_r") == "16\n"
+    shown = yaml.safe_load(show(capsys, monkeypatch, path))
+    assert shown["infer"]["max_new_tokens"] == 400 and shown["data"]["root_dir"] == f"{tmp_path}/data"
+
+
+def test_a_key_that_is_none_is_said(tmp_path, capsys, monkeypatch):
+    with pytest.raises(SystemExit):
+        show(capsys, monkeypatch, str(write(tmp_path, MODEL)), "data.root")
+    assert "config.yaml: no key 'data.root'" in capsys.readouterr().err

@@ -3,8 +3,11 @@
 A config may name a `base:` file; dictionaries merge, lists replace. Relative paths are relative to the folder of
 the experiment's own config.yaml, and `package:NAME/FILE` is a file of an installed Python package. Everything
 wrong with a file is reported at once. The result is an EasyDict: `config.model.lora.lora_r`.
+
+    python -m depictqa.config config.yaml [KEY]      shows what a file comes to, its base and the defaults included
 """
 
+import argparse
 import copy
 import difflib
 import importlib.util
@@ -17,7 +20,7 @@ from typing import Any
 import yaml
 from easydict import EasyDict
 
-from depictqa.errors import InputError
+from depictqa.errors import InputError, exit_cleanly
 from depictqa.prompts import FORMATS
 
 REQUIRED = object()  # no default: the file (or the command line) must give it
@@ -279,3 +282,32 @@ def parse_overrides(assignments: list[str]) -> dict[str, str]:
             raise InputError(f"--set: expected KEY=VALUE, found '{assignment}'")
         overrides[key] = value
     return overrides
+
+
+@exit_cleanly
+def main() -> None:
+    """Print a resolved config as YAML, or one value of it as text."""
+    parser = argparse.ArgumentParser(description="What a config.yaml comes to, its base and the defaults included.")
+    parser.add_argument("config", help="config.yaml of an experiment")
+    parser.add_argument("key", nargs="?", help="dotted key: print its value alone")
+    args = parser.parse_args()
+    value = dict(load_config(args.config))
+    if args.key is None:
+        print(yaml.safe_dump(_plain(value), sort_keys=False), end="")
+        return
+    for part in args.key.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            raise InputError(f"{args.config}: no key '{args.key}'")
+        value = value[part]
+    print(value)
+
+
+def _plain(value: Any) -> Any:
+    """EasyDicts as dicts, which yaml can write."""
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+if __name__ == "__main__":
+    main()

@@ -15,15 +15,18 @@ import pytest
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 PUBLISHED = ["DQ495K", "DQ495K_Abstractor", "DQ495K_QInst", "DQ495K_QPath", "MBAPPS"]
-BASE = sorted(path.name for path in (EXPERIMENTS / "_base_").glob("*.sh") if path.name != "env.sh")
-OWN = {"MBAPPS": {"infer_AB_rating.sh", "infer_refAB_rating.sh"}}  # other data than in _base_
+BASE = sorted(path.name for path in (EXPERIMENTS / "_base_").glob("*.sh") if path.name not in ("env.sh", "score.sh"))
+MBAPPS_FORM = {f"{what}_{kind}_rating.sh" for what in ("infer", "eval") for kind in ("AB", "refAB")}
+OWN = {"MBAPPS": MBAPPS_FORM}  # other data than in _base_
 NANO_LACKS = {"infer_A_real.sh", "infer_srcc_plcc_voting.sh", "eval_srcc_plcc_voting.sh"} | {
     name for name in BASE if name.endswith("_mbapps.sh")
 }  # data that Nano's own has no like of
+EVAL = {name for name in BASE if name.startswith("eval_")}
 INFER = {name for name in BASE if name.startswith("infer_")} - {"infer_custom.sh"}
 SHELLS = [shell for shell in ("sh", "dash", "bash") if shutil.which(shell)]
 
 FAKE_PYTHON = """#!/bin/sh
+if [ "$2" = depictqa.config ]; then echo "/my data/$4"; exit; fi  # what score.sh asks before
 echo "devices: ${CUDA_VISIBLE_DEVICES-unset}"
 echo "path: $PYTHONPATH"
 echo "folder: $(pwd)"
@@ -162,13 +165,12 @@ def test_inference_without_weights_says_which_file_is_missing(key, tmp_path):
     assert process.stderr.splitlines() == [expected]
 
 
-def test_mbapps_rates_its_own_form_of_bapps(fake_python):
-    for name in OWN["MBAPPS"]:
-        published, mbapps = (
-            printed(run(EXPERIMENTS / experiment / name, python=fake_python), "argument")
-            for experiment in ("DQ495K", "MBAPPS")
-        )
-        assert mbapps == [argument.replace("bapps_9.4k", "bapps_9.4k_s64") for argument in published]
+@pytest.mark.parametrize("name", sorted(MBAPPS_FORM))
+def test_mbapps_rates_its_own_form_of_bapps(name, fake_python):
+    published, mbapps = (
+        printed(run(EXPERIMENTS / experiment / name, python=fake_python), "argument") for experiment in ("DQ495K", "MBAPPS")
+    )
+    assert mbapps == [argument.replace("bapps_9.4k", "bapps_9.4k_s64") for argument in published]
 
 
 @pytest.mark.parametrize("name", sorted(INFER - NANO_LACKS))
@@ -182,14 +184,71 @@ def test_nano_asks_the_tasks_of_the_benchmarks_about_its_own_pictures(name, fake
     assert option(nano, "--dataset_name") == [f"nano_{part}"]
 
 
+DATA, ANSWERS = "/my data/data.root_dir", "/my data/infer.answer_dir"  # as the stand-in gives them
+
+
+def asked_and_scored(folder: Path, kind: str, python: Path) -> tuple[list, list]:
+    """(answers file, meta) of each data set that infer_KIND.sh asks and that eval_KIND.sh scores."""
+    asked = printed(run(folder / f"infer_{kind}.sh", python=python), "argument")
+    (task,) = option(asked, "--task_name")
+    metas = [f"{DATA}/{meta}" for meta in option(asked, "--meta_path")]
+    answers = [f"{ANSWERS}/{task}_{name}.json" for name in option(asked, "--dataset_name")]
+    scored = printed(run(folder / f"eval_{kind}.sh", python=python), "argument")
+    pairs = [(scored[i + 1], scored[i + 3]) for i, value in enumerate(scored) if value == "--pred_path"]
+    return list(zip(answers, metas)), pairs
+
+
+@pytest.mark.parametrize("experiment", ["DQ495K", "MBAPPS", "Nano"])
+@pytest.mark.parametrize("name", sorted(EVAL - {"eval_srcc_plcc_voting.sh"}))
+def test_scores_are_those_of_the_answers_of_the_inference_script(name, experiment, fake_python):
+    if experiment == "Nano" and name in NANO_LACKS:
+        return
+    asked, scored = asked_and_scored(EXPERIMENTS / experiment, name.removeprefix("eval_").removesuffix(".sh"), fake_python)
+    assert scored == asked
+
+
+PROGRAMS = {"brief": ["cal_acc_single_distortion", "cal_acc_multi_distortion"], "rating": ["cal_acc_rating"] * 6}
+
+
+@pytest.mark.parametrize("name", sorted(EVAL - {"eval_srcc_plcc_voting.sh"}))
+def test_each_kind_of_answer_has_its_figure(name, fake_python):
+    arguments = printed(run(EXPERIMENTS / "DQ495K" / name, "--json", "my out.json", python=fake_python), "argument")
+    programs = [Path(one).stem for one in arguments if one.startswith("../../src/eval/")]
+    judged = ["cal_gpt4_score_detail_v1"] * len(programs)
+    assert programs == next((value for kind, value in PROGRAMS.items() if kind in name), judged)
+    assert arguments.count("my out.json") == len(programs)
+
+
+def test_the_judge_saves_beside_the_answers_by_version(fake_python):
+    for environment, version in ({}, "v1"), ({"VERSION": "v2"}, "v2"):
+        process = run(EXPERIMENTS / "Nano/eval_A_detail.sh", "--max_cost", "5", python=fake_python, **environment)
+        arguments = printed(process, "argument")
+        assert arguments[0] == f"../../src/eval/cal_gpt4_score_detail_{version}.py"
+        answers = f"{ANSWERS}/quality_single_A_noref_nano_A_detail"
+        assert arguments[-4:] == ["--save_path", f"{answers}_judge_{version}.json", "--max_cost", "5"]
+
+
+@pytest.mark.slow
+def test_answers_that_lack_are_said_and_do_not_stop_the_others(tmp_path):
+    (tmp_path / "answers").mkdir()
+    (tmp_path / "data/KADIS700K/A_md_brief/metas").mkdir(parents=True)
+    name, meta = "quality_single_A_noref_kadis_A_md_brief.json", "A_md_brief/metas/test_A_md_single_3k_exclude.json"
+    (tmp_path / "answers" / name).write_text('[{"id": 1, "text": "Noise and blur", "confidence": null}]')
+    (tmp_path / "data/KADIS700K" / meta).write_text('[{"id": 1, "answer": "Blur and noise"}]')
+    folders = {"DATA": str(tmp_path / "data"), "ANSWERS": str(tmp_path / "answers")}
+    process = run(EXPERIMENTS / "DQ495K/eval_A_brief.sh", python=sys.executable, **folders)
+    assert process.returncode == 2
+    assert "kadis_A_sd_brief.json" in process.stderr
+    assert process.stdout.splitlines()[-1] == "Average Accuracy: 1.0"
+
+
 def test_voting_is_evaluated_on_the_answers_of_its_inference_script(fake_python):
     folder = EXPERIMENTS / "MBAPPS"
     asked = printed(run(folder / "infer_srcc_plcc_voting.sh", python=fake_python), "argument")
     judged = printed(run(folder / "eval_srcc_plcc_voting.sh", python=fake_python), "argument")
     names = option(asked, "--dataset_name")
-    assert option(judged, "--pred_paths") == [f"answers/quality_compare_{name}.json" for name in names]
-    metas = [f"../../../DataDepictQA/{path}" for path in option(asked, "--meta_path")]
-    assert option(judged, "--test_paths") == metas
+    assert option(judged, "--pred_paths") == [f"{ANSWERS}/quality_compare_{name}.json" for name in names]
+    assert option(judged, "--test_paths") == [f"{DATA}/{path}" for path in option(asked, "--meta_path")]
     assert len(option(judged, "--gt_paths")) == 3
 
 

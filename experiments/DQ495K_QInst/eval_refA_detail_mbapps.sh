@@ -1,0 +1,2 @@
+#!/bin/sh
+cd "$(dirname "$0")" && exec sh ../_base_/eval_refA_detail_mbapps.sh "$@"
