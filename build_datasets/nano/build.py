@@ -24,12 +24,12 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).res
 
 import numpy as np
 from joblib import Parallel, delayed
-from PIL import Image
 from tqdm import tqdm
 
 from depictqa.answers import read_json, write_json
 from depictqa.errors import InputError, exit_cleanly
 from depictqa.prompts import SINGLE_WORD_REQUEST
+from dq495k.files import write_png
 from nano import wording
 from nano.photos import load_photos, test_photos
 from nano.samples import CLEAN, LABELS, Distortion, draw_distortion, draw_size, draw_view
@@ -105,7 +105,7 @@ def make_item(kind: Kind, number: int, view: View, out: Path, seed: int, label=.
     paths = {field: f"images/{kind.name}/{number:06d}_{field.removeprefix('image_')}.png" for field in shown}
     if not all((out / path).exists() for path in paths.values()):  # the pictures of an item share its random draws
         for field, path in paths.items():
-            write_picture(shown[field].apply(reference, rng), out / path)
+            write_png(shown[field].apply(reference, rng), out / path)
     item = {"id": f"{kind.name}_{number:06d}", "image_ref": None, "image_A": None, "image_B": None}
     item |= {field: f"{out.name}/{path}" for field, path in paths.items()}  # data.root_dir is the folder above
     item |= {"task_type": kind.task} | truth(images)
@@ -120,14 +120,6 @@ def truth(images: dict[str, Distortion]) -> dict:
         (distortion,) = images.values()
         return {"distortion_class": distortion.label, "distortion_name": distortion.name, "severity": distortion.severity}
     return {field.replace("image", "distortion"): [d.label, d.name, d.severity] for field, d in images.items()}
-
-
-def write_picture(picture: np.ndarray, path: Path) -> None:
-    """Write a PNG, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    Image.fromarray(picture).save(temporary, format="PNG", compress_level=1)
-    os.replace(temporary, path)
 
 
 @functools.cache  # once per process and folder; a worker is sent the path, not the photos

@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image
 
 from depictqa.errors import InputError, exit_cleanly
+from dq495k.files import shrink
 
 SHORT_SIDE = 1080  # of a training photo, pixels
 TEST_SHORT_SIDE = 224
@@ -80,14 +81,6 @@ def test_photos() -> Iterator[tuple[str, np.ndarray]]:
         halves = {"_left": (0, 0, middle, photo.height), "_right": (middle, 0, photo.width, photo.height)}
         for suffix, box in halves.items() if is_wide else [("", (0, 0, *photo.size))]:
             yield name + suffix, np.asarray(shrink(photo.crop(box), TEST_SHORT_SIDE))
-
-
-def shrink(image: Image.Image, short_side: int) -> Image.Image:
-    """Scale down to a short side, bicubic; never up."""
-    factor = short_side / min(image.size)
-    if factor >= 1:
-        return image
-    return image.resize(tuple(round(side * factor) for side in image.size), Image.Resampling.BICUBIC)
 
 
 def download(out: Path) -> int:

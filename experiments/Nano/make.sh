@@ -20,17 +20,8 @@ set -e
 [ -e "$out/ckpt/ckpt.pt" ] ||
     "$PYTHON" ../../src/train.py --cfg config.yaml --resume auto --set $made model.delta_path=null \
         "train.save_dir=$out/ckpt" "train.log_dir=$out/log"
-"$PYTHON" ../../src/infer.py --cfg config.yaml --batch_size 16 --set $made "infer.answer_dir=$out/answers" \
-    --meta_path test/metas/A_brief.json test/metas/refA_brief.json test/metas/AB_rating.json test/metas/refAB_rating.json \
-    --dataset_name A_brief refA_brief AB_rating refAB_rating \
-    --task_name quality_single_A_noref quality_single_A quality_compare_noref quality_compare
-
-score() {  # SCRIPT ANSWERS META
-    echo "== $3"
-    "$PYTHON" "../../src/eval/$1.py" --pred_path "$out/answers/$2_$3.json" --gt_path "$out/data/test/metas/$3.json"
-}
-score cal_acc_single_distortion quality_single_A_noref A_brief
-score cal_acc_single_distortion quality_single_A refA_brief
-score cal_acc_rating quality_compare_noref AB_rating
-score cal_acc_rating quality_compare refAB_rating
+for kind in A_brief refA_brief AB_rating refAB_rating; do
+    sh infer_$kind.sh --set $made "infer.answer_dir=$out/answers"
+    DATA=$out/data ANSWERS=$out/answers sh eval_$kind.sh
+done
 echo "made $out/clip_nano.pt and $out/ckpt/ckpt.pt; compare $here/ckpt"

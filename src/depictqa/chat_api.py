@@ -59,6 +59,20 @@ class Options:
     price_out: float = 0.0  # dollars per million answer tokens
     image_tokens: int = 1600  # the most that one image counts for
 
+    def cost(self, prompt_tokens: int, answer_tokens: int) -> float:
+        """In dollars."""
+        return (prompt_tokens * self.price_in + answer_tokens * self.price_out) / 1e6
+
+    def bound(self, request: "Request") -> float:
+        """The most that one try can cost, in dollars: a token is at least a byte of text."""
+        tokens = 0
+        for message in request.messages:
+            tokens += MESSAGE_TOKENS
+            content = message["content"]
+            for part in [{"type": "text", "text": content}] if isinstance(content, str) else content:
+                tokens += len(part["text"].encode()) if part["type"] == "text" else self.image_tokens
+        return self.cost(tokens, self.max_tokens)
+
 
 @dataclass(frozen=True)
 class Request:
@@ -263,7 +277,7 @@ class _Run:
         """Put the most that a try can cost aside; wait for those under way where that decides. False: over the cap."""
         while (left := self.pause_until - asyncio.get_running_loop().time()) > 0:
             await asyncio.sleep(left)
-        amount, cap = self.bound(request), self.options.max_cost
+        amount, cap = self.options.bound(request), self.options.max_cost
         async with self.settled:
             while cap is not None and self.ledger.committed + amount > cap:
                 if not self.ledger.under_way:
@@ -274,21 +288,8 @@ class _Run:
 
     async def lose(self, digest: str, request: Request, lost: _Lost) -> None:
         async with self.settled:
-            self.ledger.lose(digest, request.key, self.bound(request) if lost.charged else 0.0, str(lost))
+            self.ledger.lose(digest, request.key, self.options.bound(request) if lost.charged else 0.0, str(lost))
             self.settled.notify_all()
-
-    def bound(self, request: Request) -> float:
-        """The most that a try can cost: a token is at least a byte of text."""
-        tokens = 0
-        for message in request.messages:
-            tokens += MESSAGE_TOKENS
-            content = message["content"]
-            for part in [{"type": "text", "text": content}] if isinstance(content, str) else content:
-                tokens += len(part["text"].encode()) if part["type"] == "text" else self.options.image_tokens
-        return self.cost(tokens, self.options.max_tokens)
-
-    def cost(self, prompt_tokens: int, answer_tokens: int) -> float:
-        return (prompt_tokens * self.options.price_in + answer_tokens * self.options.price_out) / 1e6
 
     # one try
 
@@ -303,7 +304,7 @@ class _Run:
             body["temperature"] = self.options.temperature
         answer = await self.call(body)
         usage = answer.pop("usage")
-        cost = self.cost(*usage) if usage else self.bound(request)
+        cost = self.options.cost(*usage) if usage else self.options.bound(request)
         async with self.settled:
             self.ledger.answer(digest, request.key, cost, **answer)
             self.settled.notify_all()

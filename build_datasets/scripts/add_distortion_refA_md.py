@@ -1,0 +1,14 @@
+"""Distort photos: one picture of each photo of a split, with two distortions.
+
+    PYTHONPATH=./ python scripts/add_distortion_refA_md.py --help
+"""
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2] / "src")]
+
+from dq495k.distort import command
+
+if __name__ == "__main__":
+    command("refA_md")
