@@ -12,85 +12,62 @@ from dq495k.labels import State, graded
 from dq495k.measure import Measures
 from dq495k.questions import capitalised, pick
 
-EFFECTS = {  # class -> what a viewer notices
+EFFECTS = {  # class -> what a viewer notices where it is weak, and where it is strong
     "blur": (
-        "edges are soft and fine details are lost",
-        "contours smear and textures melt into smooth areas",
-        "nothing in the picture is truly crisp",
-        "small structures run together",
+        ("edges are a little soft", "the finest details have lost some definition", "textures look slightly smooth"),
+        ("edges are soft and fine details are lost", "contours smear and textures melt away", "small structures run together"),
     ),
     "noise": (
-        "grain covers the surfaces and disturbs smooth areas",
-        "random specks hide the fine textures",
-        "even areas look restless",
-        "small details drown in speckles",
+        ("a fine grain lies over smooth areas", "even areas look a little restless", "light speckles show in flat regions"),
+        ("grain covers all surfaces", "random specks hide the fine textures", "small details drown in speckles"),
     ),
     "compression": (
-        "coding artifacts surround the edges",
-        "textures are smeared and patches of uniform tone appear",
-        "details dissolve into coarse patches",
-        "contours are accompanied by ringing",
+        ("faint artifacts surround some edges", "the finest textures look smeared", "weak ringing follows sharp contours"),
+        ("coding artifacts surround the edges", "details dissolve into coarse patches", "textures are smeared beyond recognition"),
     ),
     "brighten": (
-        "bright areas are washed out and lose their details",
-        "the picture looks overexposed and pale",
-        "highlights merge into white",
-        "tones are lifted beyond what looks natural",
+        ("tones are a little too light", "bright areas begin to lose details", "the picture looks somewhat pale"),
+        ("bright areas are washed out", "the picture looks overexposed", "highlights merge into white"),
     ),
     "darken": (
-        "shadows swallow the details",
-        "the picture looks underexposed and gloomy",
-        "dark areas merge into black",
-        "much of the scene is hard to make out",
+        ("tones are a little too dark", "shadows begin to lose details", "the picture looks somewhat gloomy"),
+        ("shadows swallow the details", "the picture looks underexposed", "dark areas merge into black"),
     ),
     "contrast_strengthen": (
-        "tones jump harshly from dark to light",
-        "highlights and shadows are clipped",
-        "transitions look hard and unnatural",
-        "subtle tones are pushed to the extremes",
+        ("tones are set apart a little too much", "transitions look somewhat hard", "light and dark differ more than they should"),
+        ("tones jump harshly from dark to light", "highlights and shadows are clipped", "subtle tones are pushed to the extremes"),
     ),
     "contrast_weaken": (
-        "tones run together and the picture looks flat",
-        "everything looks dull, as if behind a veil",
-        "objects hardly separate from their background",
-        "light and dark differ too little",
+        ("the picture looks a little flat", "tones lie somewhat close together", "the scene has lost some depth"),
+        ("tones run together and the picture looks flat", "everything looks dull, as if behind a veil",
+         "objects hardly separate from their background"),
     ),
     "saturate_strengthen": (
-        "colors are garish and bleed into each other",
-        "colors glow unnaturally",
-        "nuances of color are lost in loud tones",
-        "the palette looks exaggerated",
+        ("colors are a little too strong", "some colors look exaggerated", "vivid areas begin to lose nuances"),
+        ("colors are garish and bleed into each other", "colors glow unnaturally", "nuances are lost in loud tones"),
     ),
     "saturate_weaken": (
-        "colors are faded and lifeless",
-        "colors are weaker than in life",
-        "the picture drifts towards grey",
-        "the palette looks washed out",
+        ("colors are a little weak", "the palette looks somewhat faded", "colors have lost some of their life"),
+        ("colors are faded and lifeless", "the picture drifts towards grey", "the palette looks washed out"),
     ),
     "oversharpen": (
-        "bright and dark halos follow the edges",
-        "edges look harsh and textures rough",
-        "outlines appear drawn with a pen",
-        "fine structures look brittle and artificial",
+        ("thin halos follow some edges", "textures look a little rough", "outlines are somewhat harsh"),
+        ("bright and dark halos follow the edges", "edges look harsh and textures rough", "fine structures look brittle and artificial"),
     ),
     "pixelate": (
-        "square blocks replace the details",
-        "edges turn into visible steps",
-        "the picture seems built of coarse tiles",
-        "small structures vanish into blocks",
+        ("slanted edges show small steps", "fine details look a little blocky", "the finest structures have turned into tiny tiles"),
+        ("square blocks replace the details", "edges turn into visible steps", "the picture seems built of coarse tiles"),
     ),
     "quantization": (
-        "smooth gradients break into bands",
-        "few tones remain and false contours appear",
-        "areas of even color are cut into patches",
-        "soft shading turns into steps",
+        ("soft shading shows faint steps", "smooth gradients are slightly banded", "weak false contours appear in even areas"),
+        ("smooth gradients break into bands", "few tones remain and false contours appear", "areas of even color are cut into patches"),
     ),
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """A measure that a distortion moves: `sign` +1 up, -1 down. Said where it moved by the factor `mild`, or `strong`."""
+    """A measure that a distortion moves: `sign` +1 up, -1 down; what is said where it moved by the factor MILD or STRONG."""
 
     measure: str
     sign: int
@@ -107,14 +84,21 @@ EVIDENCE = {  # class -> measures that move with it
     "contrast_strengthen": Evidence("contrast", +1, "the span of tones is stretched", "the span of tones is stretched to its limits"),
     "contrast_weaken": Evidence("contrast", -1, "the span of tones has narrowed", "only a narrow span of tones is left"),
     "saturate_strengthen": Evidence("colorfulness", +1, "colors are stronger than natural", "colors are pushed to the extreme"),
-    "saturate_weaken": Evidence("colorfulness", -1, "colors are weaker than natural", "hardly any color is left"),
+    "saturate_weaken": Evidence("colorfulness", -1, "colors are weaker than natural", "much of the color is gone"),
     "oversharpen": Evidence("sharpness", +1, "edges stand out more than they should", "edges stand out glaringly"),
     "pixelate": Evidence("flatness", +1, "neighboring pixels form small tiles", "neighboring pixels form large tiles"),
     "quantization": Evidence("flatness", +1, "tones fall into steps", "tones fall into wide, flat steps"),
 }
 MILD, STRONG = 1.15, 1.6  # factors between a measure and the reference's
 
-_ADVERBS = {"slight": "slightly", "moderate": "moderately", "obvious": "obviously", "serious": "seriously", "catastrophic": "catastrophically"}
+_ADVERBS = {
+    "slight": "slightly",
+    "moderate": "moderately",
+    "obvious": "obviously",
+    "serious": "seriously",
+    "catastrophic": "catastrophically",
+}
+_WEAK, _STRONG = ("slight", "moderate"), ("serious", "catastrophic")  # "obvious" may be called either
 _CLEAN = (
     "{subject} shows no visible distortion: edges are clean and tones look natural.",
     "{subject} is free of visible distortions, with clear details and natural colors.",
@@ -123,13 +107,20 @@ _CLEAN = (
 _OPENINGS = (
     "{subject} is {adverb} affected by {name}: {effect}.",
     "{subject} is {adverb} degraded by {name}, so that {effect}.",
+    "{subject} is {adverb} impaired by {name}; {effect}.",
+)
+_NOUN_OPENINGS = (  # for names that take an adjective: not "slight overly high contrast"
     "There is {severity} {name} in {object}; {effect}.",
     "{subject} suffers from {severity} {name}: {effect}.",
 )
 _SECOND = (
+    "In addition, {object} is {adverb} affected by {name}: {effect}.",
+    "On top of that, {object} is {adverb} degraded by {name}, and {effect}.",
+    "{subject} is also {adverb} impaired by {name}, so that {effect}.",
+)
+_NOUN_SECOND = (
     "In addition, there is {severity} {name}: {effect}.",
     "On top of that, {severity} {name} is present, and {effect}.",
-    "It is also {adverb} impaired by {name}, so that {effect}.",
 )
 _EVIDENCE = ("Looking closely, {evidence}.", "At second glance, {evidence}.", "In particular, {evidence}.", "One also notes that {evidence}.")
 _ENDINGS = (
@@ -183,13 +174,15 @@ def prefers_a(states: tuple[State, State], pictures: tuple[np.ndarray, np.ndarra
     return errors[0] <= errors[1]
 
 
-def evidence(label: str, measures: Measures, reference: Measures) -> str | None:
-    """What measurements say for a distortion; None where they do not, or say the opposite."""
+def evidence(label: str, severity: str, measures: Measures, reference: Measures) -> str | None:
+    """What measurements say for a distortion; None where they do not, or where it would sound too weak or too strong."""
     row = EVIDENCE[label]
     before, after = getattr(reference, row.measure), getattr(measures, row.measure)
     floor = 0.02 if row.measure == "flatness" else 0.5  # below it ratios mean nothing
     ratio = (max(after, floor) / max(before, floor)) ** row.sign
-    return row.strong if ratio >= STRONG else row.mild if ratio >= MILD else None
+    if severity in _STRONG or (severity not in _WEAK and ratio >= STRONG):
+        return row.strong if ratio >= STRONG else None
+    return row.mild if ratio >= MILD else None
 
 
 def _account(subject: str, object_: str, state: State, measures: Measures, reference: Measures, rng) -> list[str]:
@@ -199,9 +192,12 @@ def _account(subject: str, object_: str, state: State, measures: Measures, refer
     sentences = []
     for number, (distortion, (severity, name)) in enumerate(zip(state, graded(state))):
         words = {"subject": subject, "object": object_, "severity": severity, "adverb": _ADVERBS[severity], "name": name}
-        template = pick(_SECOND if number else _OPENINGS, rng)
-        sentences.append(capitalised(template.format(effect=pick(EFFECTS[distortion.label], rng), **words)))
-        seen = evidence(distortion.label, measures, reference)
+        takes_adjective = not name.startswith(("overly", "insufficient"))
+        templates = (_SECOND, _NOUN_SECOND) if number else (_OPENINGS, _NOUN_OPENINGS)
+        template = pick(templates[0] + takes_adjective * templates[1], rng)
+        effect = pick(EFFECTS[distortion.label][severity not in _WEAK], rng)
+        sentences.append(capitalised(template.format(effect=effect, **words)))
+        seen = evidence(distortion.label, severity, measures, reference)
         if seen and rng.random() < 0.7:
             sentences.append(pick(_EVIDENCE, rng).format(evidence=seen))
     return sentences

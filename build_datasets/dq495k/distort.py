@@ -175,11 +175,11 @@ def chosen_names(args: argparse.Namespace) -> list[str]:
     return names
 
 
-def run(build: Build, items: list[tuple[str, int, int]], max_broken: float) -> list[dict]:
+def run(build: Build, items: list[tuple[str, int, int]], most_broken: float) -> list[dict]:
     """Make items in parallel (see `parallel`); the rows of those that are broken, sorted.
 
     Raises:
-        InputError: more than the share `max_broken` of the items is broken; what is made stays.
+        InputError: more than `most_broken` items are; what is made stays.
     """
     broken: list[dict] = []
     report = Path(build.meta_dir, "broken.jsonl")
@@ -187,10 +187,10 @@ def run(build: Build, items: list[tuple[str, int, int]], max_broken: float) -> l
         done = parallel.run(delayed(make_item)(build, *item) for item in items)
         for row in tqdm(done, total=len(items), desc=build.kind, unit="item", mininterval=1):
             broken += [row] if row else []
-            if len(broken) > max_broken * len(items):
+            if len(broken) > most_broken:
                 raise InputError(
-                    f"{build.reference_dir}: {len(broken)} broken photos, more than --max_broken {max_broken:g} of "
-                    f"{len(items)} items allows (see {report}): {broken[-1]['error']}"
+                    f"{build.reference_dir}: {len(broken)} broken photos, more than --max_broken allows "
+                    f"(see {report}): {broken[-1]['error']}"
                 )
     finally:
         broken.sort(key=lambda row: row["img_ref"])
@@ -231,7 +231,7 @@ def command(kind: str) -> None:
     names = chosen_names(args)
     items = plan(build, names, args.noskip)
     with parallel.backend(args):
-        broken = run(build, items, args.max_broken)
+        broken = run(build, items, args.max_broken * len(names) * (5 if build.all_severity else 1))
     Path(args.meta_dir, UNFINISHED).unlink(missing_ok=True)
     photos = len({item[0] for item in items})
     print(f"made {len(items) - len(broken)} items of {photos} photos; {len(names) - photos} photos had theirs already")

@@ -21,6 +21,7 @@ from dq495k.brief import spoken
 from dq495k.files import SHOWN, read_split
 from dq495k.labels import generator
 
+LISTED = 2000  # pictures whose pairs are listed before drawing
 VOTING_QUERY = "Which image has the better quality, Image A or Image B?" + SINGLE_WORD_REQUEST
 
 
@@ -118,11 +119,9 @@ def compare(scores: list[Score], pairs: int, least: float, seed: int) -> list[tu
     """
     drawn = []
     for reference, group in by_reference(scores).items():
-        possible = [pair for pair in itertools.combinations(group, 2) if abs(pair[0].mos - pair[1].mos) >= max(least, 1e-9)] \
-            if reference is not None or len(group) <= 2000 else None  # fmt: skip
         rng = generator(seed, "pairs", reference or "")
-        chosen = _draw_open(group, pairs, least, rng) if possible is None else _draw(possible, pairs, rng)
-        drawn += [pair if rng.random() < 0.5 else pair[::-1] for pair in chosen]
+        draw = _draw if len(group) <= LISTED else _draw_from_many
+        drawn += [pair if rng.random() < 0.5 else pair[::-1] for pair in draw(group, pairs, max(least, 1e-9), rng)]
     return drawn
 
 
@@ -133,18 +132,19 @@ def by_reference(scores: list[Score]) -> dict[str | None, list[Score]]:
     return groups
 
 
-def _draw(possible: list, most: int, rng) -> list:
+def _draw(group: list[Score], most: int, least: float, rng) -> list[tuple[Score, Score]]:
+    possible = [pair for pair in itertools.combinations(group, 2) if abs(pair[0].mos - pair[1].mos) >= least]
     return possible if len(possible) <= most else [possible[i] for i in sorted(rng.choice(len(possible), most, replace=False))]
 
 
-def _draw_open(group: list[Score], most: int, least: float, rng) -> list[tuple[Score, Score]]:
-    """Pairs of a group too large to list them all: drawn until there are enough, none twice."""
+def _draw_from_many(group: list[Score], most: int, least: float, rng) -> list[tuple[Score, Score]]:
+    """As `_draw`, where there are too many pairs to list: drawn until there are enough, none twice."""
     found: dict[tuple[int, int], None] = {}
     for _ in range(20 * most):
         if len(found) == most:
             break
         first, second = sorted(map(int, rng.integers(len(group), size=2)))
-        if abs(group[first].mos - group[second].mos) >= max(least, 1e-9):
+        if abs(group[first].mos - group[second].mos) >= least:
             found[first, second] = None
     return [(group[first], group[second]) for first, second in found]
 
@@ -213,8 +213,10 @@ def pairs_command() -> None:
         scores = [score for score in scores if score.reference in wanted]
     if args.form == "voting" and any(score.reference is None for score in scores):
         raise InputError(f"{args.mos_path}: voting compares the pictures of a reference; this table has none")
-    pairs = [pair for group in by_reference(scores).values() for pair in itertools.combinations(group, 2)] \
-        if args.form == "voting" else compare(scores, args.pairs, args.min_difference, args.seed)  # fmt: skip
+    if args.form == "single":
+        pairs = compare(scores, args.pairs, args.min_difference, args.seed)
+    else:
+        pairs = [pair for group in by_reference(scores).values() for pair in itertools.combinations(group, 2)]
     if not pairs:
         raise InputError(f"{args.mos_path}: no two pictures to compare ({len(scores)} scores)")
     before = args.image_prefix if args.reference_prefix is None else args.reference_prefix
@@ -228,9 +230,10 @@ def pairs_command() -> None:
         items.append(item | ({"A_better_B": a.mos > b.mos} if args.form == "single" else {"query": VOTING_QUERY}))
     write_json(args.save_path, items)
     if args.form == "voting":
-        groups = by_reference(scores).items()
-        table = {before + reference: {"dist_paths": [place(one)[1] for one in group], "mos_list": [one.mos for one in group]}
-                 for reference, group in groups}  # fmt: skip
+        table = {
+            before + reference: {"dist_paths": [place(one)[1] for one in group], "mos_list": [one.mos for one in group]}
+            for reference, group in by_reference(scores).items()
+        }
         write_json(args.scores_path, table)
     shown = ", ".join(sorted({str(score.reference) for score in scores})[:SHOWN])
     print(f"{len(items)} comparisons of {len(scores)} pictures: {args.save_path} (references: {shown})")
