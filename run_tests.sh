@@ -7,6 +7,7 @@ set -eu
 cd "$(dirname "$0")"
 
 sh install.sh tests/requirements.txt
+sh tests/install_browser.sh
 export HF_HUB_OFFLINE=1  # nothing is downloaded at run time
 export PYTHONDONTWRITEBYTECODE=  # packages come uncompiled; keep what Python compiles, or every start takes 15 s longer
 exec .venv/bin/python -m pytest -m "not gpu" "$@"

@@ -258,28 +258,3 @@ def test_port_in_use_is_one_line(stack):
         text=True,
     )
     assert done.returncode == 2 and "controller.port: cannot listen" in done.stderr and done.stderr.count("\n") == 1
-
-
-def test_page_answers_and_streams(stack, ask_assessor):
-    gradio_client = pytest.importorskip("gradio_client")
-    stack.start(("-m", "depictqa.serve.web"), "--cfg", stack.config()[0])
-
-    def page_is_up():
-        try:
-            return httpx.get(stack.page_url, trust_env=False).status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    until(page_is_up)
-    client = gradio_client.Client(stack.page_url, verbose=False)
-    picture = gradio_client.handle_file(str(image_path("s10_84x84.png")))
-    job = client.submit(None, picture, None, QUESTION, "Tiny", 0, 0.9, 24, api_name="/answer")
-    answer = job.result(30)
-    assert answer[0] == ask_assessor("quality_single_A_noref", PICTURE).answer.text
-    assert len(job.outputs()) > 3
-    with pytest.raises(Exception, match="Pictures: expected A"):
-        client.predict(None, None, None, QUESTION, "Tiny", 0, 0.9, 24, api_name="/answer")
-    with pytest.raises(Exception, match="no worker has"):
-        client.predict(None, picture, None, QUESTION, "Other", 0, 0.9, 24, api_name="/answer")
-    served = httpx.get(f"{stack.page_url}/gradio_api/file={ROOT / 'README.md'}", trust_env=False)
-    assert served.status_code in (403, 404)

@@ -1,0 +1,1 @@
+"""The web page: its layout, its scripts and styles, what happens when people press buttons. `serve.web` starts it."""

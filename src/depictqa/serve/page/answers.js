@@ -1,0 +1,111 @@
+// The answers, newest first, each a card that fills as its answer streams in. The server's value is the card's state.
+// Sets page.ask and page.end; triggers "vote", "again" and "restore", each with page.about, its card.
+const cards = new Map(); // key -> card
+const list = make("div", { class: "dq-cards", "aria-live": "polite" });
+const forget = make("button", { type: "button", class: "dq-forget", onclick: () => {
+  for (const [key, card] of cards) if (card.state !== "writing") { card.root.remove(); cards.delete(key); }
+  title.hidden = !cards.size;
+} }, "Forget these");
+const title = make("div", { class: "dq-history", hidden: true }, make("strong", {}, "Answers"), forget);
+element.querySelector(".dq-root").append(title, list);
+
+const VOTES = { up: ["▲ Good", "A good answer"], down: ["▼ Bad", "A bad answer"], flag: ["⚑ Report", "Something is wrong here; someone should look"] };
+const ENDS = { stopped: "Stopped.", failed: "The page lost its server; please ask again." };
+let count = 0;
+
+function button(name, text, hint, onclick) {
+  return make("button", { type: "button", "data-do": name, title: hint, "aria-label": hint, onclick }, text);
+}
+
+function addCard(pictures, question, settings) {
+  const key = `${Date.now().toString(36)}-${count++}`;
+  const card = { key, pictures: { ...pictures }, question, settings, state: "writing" };
+  card.text = make("p", { class: "dq-answer" });
+  card.problem = make("p", { class: "dq-problem", role: "alert" });
+  card.sure = make("div", { class: "dq-sure" });
+  card.small = make("small");
+  card.votes = Object.entries(VOTES).map(([vote, [sign, hint]]) => button(vote, sign, hint, () => tell("vote", card, { vote })));
+  card.actions = make("footer", {},
+    button("words", "Word by word", "Shade each word by how sure the model was of it", () => { card.shaded = !card.shaded; show(card); }),
+    button("copy", "Copy", "Copy the answer", () => navigator.clipboard?.writeText(card.text.textContent)),
+    button("again", "↻ Again", "Ask again, with the settings as they are now; at temperature 0 the answer stays the same", () => tell("again", card)),
+    button("restore", "↥ Use again", "Take these pictures and this question up again", () => { page.give(card.pictures); tell("restore", card); }),
+    make("span", { class: "dq-space" }), ...card.votes);
+  const thumbs = Object.entries(pictures).map(([slot, { url }]) => make("img", { src: url, alt: props.table.labels[slot], title: props.table.labels[slot] }));
+  card.root = make("article", { class: "dq-card", "data-key": key },
+    make("header", {}, make("span", { class: "dq-thumbs" }, ...thumbs), make("div", {}, make("b", {}, question || "(no question)"), card.small)),
+    card.text, card.sure, card.problem, card.actions);
+  cards.set(key, card);
+  list.prepend(card.root);
+  title.hidden = false;
+  show(card);
+  return card;
+}
+
+function tell(event, card, more = {}) {
+  page.about = card;
+  trigger(event, { id: card.id, ...more });
+}
+
+function shade([word, prob]) {
+  const style = `--unsure: ${Math.round(100 * (1 - prob))}%`;
+  return [/^\s*/.exec(word)[0], make("span", { class: "dq-word", style, title: percent(prob) }, word.trimStart())];
+}
+
+function show(card) {
+  card.root.dataset.state = card.state;
+  card.small.textContent = [card.model, card.task].filter(Boolean).join(" · ");
+  card.text.replaceChildren(...(card.shaded && card.words ? card.words.flatMap(shade) : [card.answer ?? ""]));
+  card.problem.textContent = card.message ?? "";
+  const hasConfidence = card.confidence !== null && card.confidence !== undefined;
+  card.sure.replaceChildren(...(!hasConfidence ? [] : [
+    make("span", {}, `Confidence ${percent(card.confidence)}`),
+    make("div", { class: "dq-meter", role: "meter", "aria-label": "Confidence", "aria-valuemin": 0, "aria-valuemax": 100,
+      "aria-valuenow": Math.round(100 * card.confidence) }, make("div", { style: `width: ${100 * card.confidence}%` })),
+  ]));
+  card.actions.hidden = card.state === "writing";
+  for (const made of card.actions.querySelectorAll("[data-do]")) {
+    const name = made.dataset.do;
+    if (name in VOTES) made.hidden = !card.id || !card.answer;
+    if (name === "copy") made.hidden = !card.answer;
+    if (name === "words") { made.hidden = !card.words?.length; made.setAttribute("aria-pressed", String(!!card.shaded)); }
+    made.classList.toggle("dq-chosen", name === card.vote);
+  }
+}
+
+watch("value", () => {
+  const told = props.value ?? {};
+  const card = told.key ? cards.get(told.key) : [...cards.values()].find(({ id }) => id && id === told.id);
+  if (!card || (card.state === "stopped" && !told.vote)) return;
+  const { text, ...rest } = told;
+  Object.assign(card, rest, text === undefined ? {} : { answer: text });
+  show(card);
+});
+
+/** The arguments of the server's function, its pictures sent; a card stands for the answer from now on. */
+page.ask = async (pictures, question, settings) => {
+  const card = addCard(pictures, question, settings);
+  try {
+    const ids = await page.send(card.pictures);
+    listen(card, Object.values(ids)[0]);
+    return [{ key: card.key, ...ids }, question, ...settings];
+  } catch (error) {
+    Object.assign(card, { state: "failed", message: `The pictures could not be sent: ${error.message}` });
+    show(card);
+    throw error;
+  }
+};
+
+/** A server that is gone, or came back and knows nothing of this answer, never ends it: look now and then. */
+function listen(card, id) {
+  const timer = setInterval(async () => {
+    if (card.state !== "writing") return clearInterval(timer);
+    const reply = await fetch(id ? `pictures/${id}` : "robots.txt", { method: "HEAD" }).catch(() => null);
+    if (!reply?.ok) page.end("failed");
+  }, 3000);
+}
+
+/** The running answers are over: stopped, or failed for want of a server. */
+page.end = (state) => {
+  for (const card of cards.values()) if (card.state === "writing") { Object.assign(card, { state, message: ENDS[state] }); show(card); }
+};

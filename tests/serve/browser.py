@@ -1,0 +1,117 @@
+"""A headless Chromium that looks at the page, and the page with a controller and Nano behind it."""
+
+import os
+import re
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+from stack import ROOT, Stack, get, until
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+NANO = ROOT / "experiments" / "Nano" / "config.yaml"
+ANSWER_MS = 60_000  # Nano on a busy machine
+
+
+@contextmanager
+def chromium():
+    """A browser of Playwright's. Skips where there is none, or fails, if NEED_BROWSER is set."""
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        reason = "no Chromium on the PATH (apt-get install chromium)"
+        pytest.fail(reason) if os.environ.get("NEED_BROWSER") else pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def start_page(stack: Stack):
+    """The page's process, once it answers."""
+    path, _ = stack.config()
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values["gradio"]["model_list_mode"] = "reload"
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    process = stack.start(("-m", "depictqa.serve.web"), "--cfg", path)
+    until(lambda: is_up(stack.page_url))
+    return process
+
+
+def start_nano(stack: Stack) -> None:
+    path, url = stack.config(model_name="Nano")
+    stack.start(("-m", "depictqa.serve.worker"), "--cfg", NANO, "--serve_cfg", path)
+    until(lambda: url in [row["url"] for row in get(f"{stack.url}/status").get("workers", [])], 180)
+
+
+def is_up(url: str) -> bool:
+    try:
+        return httpx.get(url, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+class Visitor:
+    """Someone at the page. Playwright's own page is `page`; what the browser asked for is in `requests`."""
+
+    def __init__(self, browser, url: str, **context):
+        self.context = browser.new_context(**context)
+        self.page = self.context.new_page()
+        self.requests, self.errors = [], []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.goto(url)
+        self.page.wait_for_selector(".dq-slot")
+        self.page.wait_for_selector("#dq-model input")
+
+    def give(self, slot: str, picture: Path) -> None:
+        """Choose a file for a slot."""
+        self.page.set_input_files(f'[data-slot="{slot}"] input', picture)
+
+    def type(self, question: str) -> None:
+        self.page.fill("#dq-question textarea", question)
+
+    def choose_model(self, name: str) -> None:
+        self.page.click("#dq-model input")
+        self.page.get_by_role("option", name=name, exact=True).click()
+
+    def ask(self, question: str | None = None):
+        """Press Ask; the new card."""
+        if question is not None:
+            self.type(question)
+        before = self.page.locator(".dq-card").count()
+        self.page.click("#dq-ask")
+        self.page.wait_for_function(f"document.querySelectorAll('.dq-card').length > {before}")
+        return self.page.locator(".dq-card").first
+
+    def wait(self, card, state: str) -> None:
+        from playwright.sync_api import expect
+
+        expect(card).to_have_attribute("data-state", re.compile(state), timeout=ANSWER_MS)
+
+    def answer_of(self, card) -> str:
+        self.wait(card, "done")
+        return card.locator(".dq-answer").text_content()
+
+    def problem_of(self, card) -> str:
+        self.wait(card, "failed")
+        return card.locator(".dq-problem").text_content()
+
+    def watch(self) -> None:
+        """Note every state of the newest card's text from now on, for `seen`."""
+        self.page.evaluate(
+            """() => {
+                window.seen = [];
+                new MutationObserver(() => window.seen.push(document.querySelector(".dq-card .dq-answer")?.textContent ?? ""))
+                    .observe(document.querySelector("#dq-answers"), {subtree: true, childList: true, characterData: true});
+            }"""
+        )
+
+    def seen(self) -> list[str]:
+        return self.page.evaluate("window.seen")
