@@ -1,7 +1,7 @@
 """A real HTTP server in OpenAI's form that misbehaves as told, on 127.0.0.1.
 
 What it does for an item follows from a script: item -> list of behaviours, one for each call, the last repeated.
-The item is the last word of the question.
+The item is the last word of the question, unless `item_of` tells it from the request's body.
 """
 
 import json
@@ -11,14 +11,20 @@ from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
+def last_word(body: dict) -> str:
+    content = body["messages"][-1]["content"]
+    text = content if isinstance(content, str) else " ".join(part.get("text", "") for part in content)
+    return text.split()[-1]
+
+
 class ChatServer:
     """`answer` is the text of a good answer, or a function from the request's body to it.
 
     Attributes: `calls` (item -> calls received), `completed` (item -> answers sent whole), `times`, `bodies`.
     """
 
-    def __init__(self, script=None, default=("ok",), answer="8 9\nGood.", delay=0.0):
-        self.script, self.default, self.answer, self.delay = script or {}, default, answer, delay
+    def __init__(self, script=None, default=("ok",), answer="8 9\nGood.", delay=0.0, item_of=last_word):
+        self.script, self.default, self.answer, self.delay, self.item_of = script or {}, default, answer, delay, item_of
         self.calls, self.completed = Counter(), Counter()
         self.times, self.bodies, self.headers = [], [], []
         self.busy, self.most_busy = 0, 0
@@ -51,9 +57,7 @@ class ChatServer:
 
     def handle(self, http):
         body = json.loads(http.rfile.read(int(http.headers["Content-Length"])))
-        content = body["messages"][-1]["content"]
-        text = content if isinstance(content, str) else " ".join(part.get("text", "") for part in content)
-        item = text.split()[-1]
+        item = self.item_of(body)
         with self.lock:
             behaviours = self.script.get(item, self.default)
             behaviour = behaviours[min(self.calls[item], len(behaviours) - 1)]
