@@ -88,7 +88,7 @@ def test_every_item_is_resolved_and_paid_for_once(tmp_path, monkeypatch, capsys)
 def test_the_cap_holds_and_a_later_run_goes_on(tmp_path, monkeypatch, capsys):
     ids = write_metas(tmp_path, 6)
     options = Options("m", max_tokens=200, price_in=10, price_out=30)
-    bound = max(options.bound(responses.request_for(meta, "refA", {})) for meta in read_metas(tmp_path / "meta"))
+    bound = min(options.bound(responses.request_for(meta, "refA", {})) for meta in read_metas(tmp_path / "meta"))
     cost = options.cost(10, 5)  # what the server counts
     with served(ids) as server:
         with pytest.raises(SystemExit):
