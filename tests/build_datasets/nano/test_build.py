@@ -182,7 +182,7 @@ def test_labels_are_drawn_evenly():
 
 
 def test_each_image_is_the_better_one_equally_often(monkeypatch, tmp_path):
-    monkeypatch.setattr(build, "write_picture", lambda *_: None)
+    monkeypatch.setattr(build, "write_png", lambda *_: None)
     monkeypatch.setattr(Distortion, "apply", lambda self, img, rng: img)
     kind = next(kind for kind in KINDS if kind.name == "AB_rating")
     view = np.zeros((224, 224, 3), np.uint8)
