@@ -108,8 +108,8 @@ class Visitor:
         self.page.evaluate(
             """() => {
                 window.seen = [];
-                new MutationObserver(() => window.seen.push(document.querySelector(".dq-card .dq-answer")?.textContent ?? ""))
-                    .observe(document.querySelector("#dq-answers"), {subtree: true, childList: true, characterData: true});
+                const note = () => window.seen.push(document.querySelector(".dq-card .dq-answer")?.textContent ?? "");
+                new MutationObserver(note).observe(document.querySelector("#dq-answers"), {subtree: true, childList: true});
             }"""
         )
 

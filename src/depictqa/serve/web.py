@@ -42,7 +42,7 @@ def main() -> None:
     start_log(config.log_dir, "web")
     pictures, votes = HeldPictures(), Votes(config.log_dir)
     models, _ = asyncio.run(Handlers(Client(settings.controller_url), pictures, votes).health())
-    handlers = Handlers(Client(settings.controller_url), pictures, votes)  # a client belongs to the loop that it first ran in
+    handlers = Handlers(Client(settings.controller_url), pictures, votes)  # anew: a client belongs to one event loop
     blocks = build_page(handlers, models, settings)
     asked_to_stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -9,8 +9,13 @@ const forget = make("button", { type: "button", class: "dq-forget", onclick: () 
 const title = make("div", { class: "dq-history", hidden: true }, make("strong", {}, "Answers"), forget);
 element.querySelector(".dq-root").append(title, list);
 
-const VOTES = { up: ["▲ Good", "A good answer"], down: ["▼ Bad", "A bad answer"], flag: ["⚑ Report", "Something is wrong here; someone should look"] };
+const VOTES = {
+  up: ["▲ Good", "A good answer"],
+  down: ["▼ Bad", "A bad answer"],
+  flag: ["⚑ Report", "Something is wrong here; someone should look"],
+};
 const ENDS = { stopped: "Stopped.", failed: "The page lost its server; please ask again." };
+const writing = () => [...cards.values()].filter(({ state }) => state === "writing");
 let count = 0;
 
 function button(name, text, hint, onclick) {
@@ -24,16 +29,26 @@ function addCard(pictures, question, settings) {
   card.problem = make("p", { class: "dq-problem", role: "alert" });
   card.sure = make("div", { class: "dq-sure" });
   card.small = make("small");
-  card.votes = Object.entries(VOTES).map(([vote, [sign, hint]]) => button(vote, sign, hint, () => tell("vote", card, { vote })));
   card.actions = make("footer", {},
-    button("words", "Word by word", "Shade each word by how sure the model was of it", () => { card.shaded = !card.shaded; show(card); }),
-    button("copy", "Copy", "Copy the answer", () => navigator.clipboard?.writeText(card.text.textContent)),
-    button("again", "↻ Again", "Ask again, with the settings as they are now; at temperature 0 the answer stays the same", () => tell("again", card)),
-    button("restore", "↥ Use again", "Take these pictures and this question up again", () => { page.give(card.pictures); tell("restore", card); }),
-    make("span", { class: "dq-space" }), ...card.votes);
-  const thumbs = Object.entries(pictures).map(([slot, { url }]) => make("img", { src: url, alt: props.table.labels[slot], title: props.table.labels[slot] }));
+    button("words", "Word by word", "Shade each word by how unsure the model was of it", () => {
+      card.shaded = !card.shaded;
+      show(card);
+    }),
+    button("copy", "Copy", "Copy the answer", () => navigator.clipboard?.writeText(card.answer)),
+    button("again", "↻ Again", "Ask again, with the settings as they are now", () => tell("again", card)),
+    button("restore", "↥ Use again", "Take these pictures and this question up again", () => {
+      page.give(card.pictures);
+      tell("restore", card);
+    }),
+    make("span", { class: "dq-space" }),
+    ...Object.entries(VOTES).map(([vote, [text, hint]]) => button(vote, text, hint, () => tell("vote", card, { vote }))));
+  const thumbs = Object.entries(pictures).map(([slot, { url }]) => {
+    const label = props.table.labels[slot];
+    return make("img", { src: url, alt: label, title: label });
+  });
+  const asked = make("div", {}, make("b", {}, question || "(no question)"), card.small);
   card.root = make("article", { class: "dq-card", "data-key": key },
-    make("header", {}, make("span", { class: "dq-thumbs" }, ...thumbs), make("div", {}, make("b", {}, question || "(no question)"), card.small)),
+    make("header", {}, make("span", { class: "dq-thumbs" }, ...thumbs), asked),
     card.text, card.sure, card.problem, card.actions);
   cards.set(key, card);
   list.prepend(card.root);
@@ -84,6 +99,7 @@ watch("value", () => {
 
 /** The arguments of the server's function, its pictures sent; a card stands for the answer from now on. */
 page.ask = async (pictures, question, settings) => {
+  if (writing().length) throw new Error("one answer at a time");
   const card = addCard(pictures, question, settings);
   try {
     const ids = await page.send(card.pictures);
@@ -107,5 +123,8 @@ function listen(card, id) {
 
 /** The running answers are over: stopped, or failed for want of a server. */
 page.end = (state) => {
-  for (const card of cards.values()) if (card.state === "writing") { Object.assign(card, { state, message: ENDS[state] }); show(card); }
+  for (const card of writing()) {
+    Object.assign(card, { state, message: ENDS[state] });
+    show(card);
+  }
 };

@@ -26,7 +26,7 @@ class Client:
             _raise_refusal(response)
             return [row["id"] for row in response.json()["data"]]
         except (httpx.HTTPError, ValueError, KeyError, TypeError):
-            raise self._is_down() from None
+            raise _controller_is_down() from None
 
     async def ask(self, ask: Ask, pictures: dict[str, bytes]) -> AsyncGenerator[Chunk, None]:
         """The chunks of an answer; the last one is `done`. Closing it ends the answer in the model, too."""
@@ -44,12 +44,13 @@ class Client:
                         return
             raise httpx.RemoteProtocolError("the answer has no end")
         except httpx.ConnectError:
-            raise self._is_down() from None
+            raise _controller_is_down() from None
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             raise Refused(502, "cut_off", f"the answer was cut off ({type(error).__name__}); please ask again") from None
 
-    def _is_down(self) -> Refused:
-        return Refused(503, "no_controller", f"the controller at {self.url} is not up; start it with launch_controller.sh")
+
+def _controller_is_down() -> Refused:
+    return Refused(503, "no_controller", "the controller is not up; start it with launch_controller.sh")
 
 
 def _raise_refusal(response: httpx.Response) -> None:

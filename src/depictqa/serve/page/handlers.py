@@ -113,7 +113,7 @@ class Handlers:
 
     def _remember(self, card: dict, fields: dict, pictures: dict[str, bytes]) -> dict:
         hashes = {name: hashlib.sha256(data).hexdigest() for name, data in pictures.items()}
-        about = {"id": card["id"], **fields, "task": card["task"], "pictures": hashes, "answer": "", "answer_confidence": None}
+        about = {"id": card["id"], "task": card["task"], "pictures": hashes, **fields}
         self._answers[card["id"]] = about
         while len(self._answers) > REMEMBERED:
             self._answers.popitem(last=False)

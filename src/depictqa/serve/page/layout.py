@@ -1,5 +1,6 @@
 """The page's layout: three parts of our own (pictures, closer look, answers), Gradio's for the rest, and how they meet."""
 
+import html
 import json
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from easydict import EasyDict
 
 from depictqa.serve.page.gate import EXAMPLES
 from depictqa.serve.page.handlers import Handlers
-from depictqa.serve.protocol import MAX_PICTURE_BYTES, MAX_QUESTION, MAX_TOKENS, NAMES, PICTURES, Refused, task_of
+from depictqa.serve.protocol import MAX_PICTURE_BYTES, MAX_QUESTION, MAX_TOKENS, NAMES, PICTURES, task_of
 
 HERE = Path(__file__).parent
 STYLE = (HERE / "page.css").read_text(encoding="utf-8")
@@ -27,24 +28,24 @@ QUESTIONS = {  # to try, by the kind of task
         "Explain what is wrong with each image and conclude which is better.",
     ],
 }
-HEAD = """<div class="dq-root dq-head"><h1>DepictQA</h1><p>What is wrong with a photo, how badly, and which of two is better.</p>
+HEAD = """<div class="dq-root dq-head"><h1>DepictQA</h1>
+<p>What is wrong with a photo, how badly, and which of two is better.</p>
 <button type="button" id="dq-theme" title="Dark or light" aria-label="Dark or light">◐</button></div>"""
 NOTES = (
-    "Answers come from a model and may be wrong. Pictures stay in this server's memory for an hour at most and are never written "
-    "down. A vote keeps the question, the answer and the pictures' checksums."
+    "Answers come from a model and may be wrong. Pictures stay in this server's memory for an hour at most and are never "
+    "written down. A vote keeps the question, the answer and the pictures' checksums."
 )
+HINT = "What would you like to know? Shift + Enter asks."
 ROOT = '<div class="dq-root"></div>'
 
 
-class Part(gradio.HTML):
-    """A part of the page that a script of ours draws; `table` is what the script is told once."""
+def part(script: str, **options) -> gradio.HTML:
+    """A part of the page that a script of ours draws; `table` is what the script is told once.
 
-    def __init__(self, script: str, **options):
-        scripts = [(HERE / name).read_text(encoding="utf-8") for name in ("common.js", script)]
-        super().__init__(html_template=ROOT, js_on_load="\n".join(scripts), apply_default_css=False, **options)
-
-    def api_info(self) -> dict:
-        return {"type": "object"}
+    Not a subclass: for each one, Gradio writes a .pyi file beside the source.
+    """
+    code = "\n".join((HERE / name).read_text(encoding="utf-8") for name in ("common.js", script))
+    return gradio.HTML(html_template=ROOT, js_on_load=code, apply_default_css=False, **options)
 
 
 def tasks() -> dict[str, dict]:
@@ -80,10 +81,12 @@ def build_page(handlers: Handlers, models: list[str], settings: EasyDict) -> gra
         trouble = gradio.HTML(visible=False, elem_id="dq-trouble")
         with gradio.Row(elem_id="dq-main"):
             with gradio.Column(scale=3, min_width=300):
-                pictures = Part("pictures.js", table=table, elem_id="dq-pictures")
-                Part("viewer.js", table=labels, elem_id="dq-viewer")
+                pictures = part("pictures.js", table=table, elem_id="dq-pictures")
+                part("viewer.js", table=labels, elem_id="dq-viewer")
             with gradio.Column(scale=2, min_width=300):
-                question = gradio.Textbox(label="Question", lines=2, max_length=MAX_QUESTION, elem_id="dq-question")
+                question = gradio.Textbox(
+                    label="Question", placeholder=HINT, lines=2, max_length=MAX_QUESTION, elem_id="dq-question"
+                )
                 with gradio.Row():
                     ask = gradio.Button("Ask", variant="primary", min_width=80, elem_id="dq-ask")
                     stop = gradio.Button("Stop", min_width=80, elem_id="dq-stop")
@@ -93,7 +96,7 @@ def build_page(handlers: Handlers, models: list[str], settings: EasyDict) -> gra
                     temperature = gradio.Slider(0, 1, 0, step=0.05, label="Temperature (0: the likeliest answer)")
                     top_p = gradio.Slider(0.05, 1, 0.9, step=0.05, label="Top p")
                     max_tokens = gradio.Slider(16, MAX_TOKENS, 400, step=16, label="Longest answer, tokens")
-                answers = Part("answers.js", table=labels, elem_id="dq-answers")
+                answers = part("answers.js", table=labels, elem_id="dq-answers")
         if not settings.embed:
             gradio.Markdown(NOTES)
 
@@ -132,9 +135,11 @@ def build_page(handlers: Handlers, models: list[str], settings: EasyDict) -> gra
 
         async def look(chosen: str | None):
             names, words = await handlers.health()
+            told = gradio.HTML(f'<div class="dq-trouble" role="alert">{html.escape(words)}</div>', visible=bool(words))
+            if settings.model_list_mode == "once":
+                return gradio.skip(), told
             keep = chosen if chosen in names or not names else names[0]
-            choices = gradio.Dropdown(choices=names or models, value=keep) if settings.model_list_mode == "reload" else gradio.skip()
-            return choices, gradio.HTML(f'<div class="dq-trouble" role="alert">{words}</div>' if words else "", visible=bool(words))
+            return gradio.Dropdown(choices=names or models, value=keep), told
 
         blocks.load(look, model, [model, trouble], **quiet)
         gradio.Timer(REFRESH_SECONDS).tick(look, model, [model, trouble], **quiet)

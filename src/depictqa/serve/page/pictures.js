@@ -55,7 +55,8 @@ function fill(slot, files) {
 function problemOf(file) {
   if (file.type && !file.type.startsWith("image/")) return `${file.name} is not a picture`;
   if (!file.size) return `${file.name} is empty`;
-  if (file.size > megabytes * 1e6) return `${file.name} is too large: ${(file.size / 1e6).toFixed(1)} MB, at most ${megabytes} MB`;
+  const size = file.size / 1e6;
+  if (size > megabytes) return `${file.name} is too large: ${size.toFixed(1)} MB, at most ${megabytes} MB`;
   return null;
 }
 
@@ -68,10 +69,14 @@ page.give = (pictures) => {
     if (picture) {
       picture.url ??= URL.createObjectURL(picture.blob);
       given[name] = picture;
-      image.onload = () => { note.textContent = `${picture.name ?? "picture"} · ${image.naturalWidth} × ${image.naturalHeight}`; };
-      image.onerror = () => { image.hidden = true; hint.hidden = false; hint.textContent = "This browser cannot show it"; };
+      image.onload = () => { note.textContent = `${picture.name} · ${image.naturalWidth} × ${image.naturalHeight}`; };
+      image.onerror = () => {
+        image.hidden = true;
+        hint.hidden = false;
+        hint.textContent = "This browser cannot show it";
+      };
       image.src = picture.url;
-      note.textContent = picture.name ?? "";
+      note.textContent = picture.name;
     } else {
       delete given[name];
       image.removeAttribute("src");
@@ -113,14 +118,17 @@ page.send = async (pictures) => {
 
 async function showExample({ pictures, question }) {
   const loaded = {};
-  for (const [slot, name] of Object.entries(pictures)) loaded[slot] = { blob: await (await fetch(`examples/${name}`)).blob(), name };
+  for (const [slot, name] of Object.entries(pictures)) {
+    loaded[slot] = { name, blob: await (await fetch(`examples/${name}`)).blob() };
+  }
   page.give(loaded);
   suggest(question);
 }
 
 function exampleButton(example) {
-  const thumbs = Object.values(example.pictures).map((name) => make("img", { src: `examples/${name}`, alt: "", loading: "lazy" }));
-  const title = example.truth ? `In truth: ${example.truth}` : undefined;
+  const files = Object.values(example.pictures);
+  const thumbs = files.map((name) => make("img", { src: `examples/${name}`, alt: "", loading: "lazy" }));
+  const title = `In truth: ${example.truth}`;
   return make("button", { type: "button", class: "dq-example", title, onclick: () => showExample(example) },
     make("span", { class: "dq-thumbs" }, ...thumbs), make("span", {}, example.title));
 }
@@ -142,7 +150,7 @@ document.addEventListener("drop", (event) => {
 element.querySelector(".dq-root").append(
   make("div", { class: "dq-slots" }, ...slots.map(({ name, label }) => box(name, label))),
   taskLine, chips,
-  ...(examples.length ? [make("p", { class: "dq-label" }, "Or try one of these"),
-    make("div", { class: "dq-examples" }, ...examples.map(exampleButton))] : []),
+  make("p", { class: "dq-label" }, "Or try one of these"),
+  make("div", { class: "dq-examples" }, ...examples.map(exampleButton)),
 );
 page.give({});

@@ -13,7 +13,7 @@ const bar = make("div", { class: "dq-bar" }, ...modes, pairs,
   make("button", { type: "button", title: "Smaller", "aria-label": "Zoom out", onclick: () => zoom(1 / 1.5) }, "−"),
   zoomText,
   make("button", { type: "button", title: "Larger", "aria-label": "Zoom in", onclick: () => zoom(1.5) }, "+"),
-  make("button", { type: "button", title: "The whole picture", onclick: () => { Object.assign(state, { scale: 1, x: 0, y: 0 }); place(); } }, "Fit"));
+  make("button", { type: "button", title: "The whole picture", onclick: () => move(0, 0, 1) }, "Fit"));
 const root = element.querySelector(".dq-root");
 root.append(bar, panes);
 
@@ -76,7 +76,8 @@ function move(x, y, scale = state.scale) {
 function wheel(event) {
   event.preventDefault();
   const frame = event.currentTarget.getBoundingClientRect();
-  zoom(Math.exp(-event.deltaY / 300), (event.clientX - frame.left) / frame.width - 0.5, (event.clientY - frame.top) / frame.height - 0.5);
+  const across = (event.clientX - frame.left) / frame.width - 0.5, down = (event.clientY - frame.top) / frame.height - 0.5;
+  zoom(Math.exp(-event.deltaY / 300), across, down);
 }
 
 const fingers = new Map(); // pointer -> where it is
@@ -88,7 +89,10 @@ function hold(event) {
   const follow = (now) => {
     const before = fingers.get(now.pointerId);
     if (!before) return;
-    const apart = () => { const [[ax, ay], [bx, by]] = fingers.values(); return Math.hypot(ax - bx, ay - by) || 1; };
+    const apart = () => {
+      const [[ax, ay], [bx, by]] = fingers.values();
+      return Math.hypot(ax - bx, ay - by) || 1;
+    };
     const wide = fingers.size === 2 && apart();
     fingers.set(now.pointerId, [now.clientX, now.clientY]);
     if (wide) zoom(apart() / wide);
