@@ -24,4 +24,5 @@ for kind in A_brief refA_brief AB_rating refAB_rating; do
     sh infer_$kind.sh --set $made "infer.answer_dir=$out/answers"
     DATA=$out/data ANSWERS=$out/answers sh eval_$kind.sh
 done
+"$PYTHON" ../../src/eval/report.py --answers "$out/answers" --gt_paths "$out/data/test/metas" --save_path "$out/report.html"
 echo "made $out/clip_nano.pt and $out/ckpt/ckpt.pt; compare $here/ckpt"
