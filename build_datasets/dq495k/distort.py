@@ -72,7 +72,7 @@ def draw_states(kind: Kind, draw: Draw, prob: float, rng: np.random.Generator) -
 def states_of(build: Build, stem: str, number: int, first: int) -> list[State]:
     """What item `number` of a photo shows; `first` is the run's first number of this photo."""
     kind = KINDS[build.kind]
-    draw = labels.draw_named(build.distortion_name) if build.distortion_name else kind.draw
+    draw = labels.draw_named(build.distortion_name, kind.draw) if build.distortion_name else kind.draw
     if not build.all_severity:
         return draw_states(kind, draw, build.prob, generator(build.seed, "draw", stem, number))
     (one,) = draw(generator(build.seed, "draw", stem, first))
@@ -208,8 +208,9 @@ def command(kind: str) -> None:
     parser.add_argument("--reference_dir", required=True, help="folder of photos")
     parser.add_argument("--distortion_dir", required=True, help="where pictures go (.png)")
     parser.add_argument("--meta_dir", required=True, help="where metas go (.json)")
+    if kind.startswith("refA_"):
+        parser.add_argument("-d", "--distortion_name", help="a class or a function (of two: one of them); drawn unless given")
     if kind == "refA_sd":
-        parser.add_argument("-d", "--distortion_name", help="a class or a function; drawn unless given")
         parser.add_argument("-a", "--all_severity", action="store_true", help="one function at severities 1 to 5")
     else:
         parser.add_argument("--split_json", type=Path, required=True, help='{"train": [names], "test": [names]}')
@@ -225,7 +226,7 @@ def command(kind: str) -> None:
         raise InputError("--prob_distortion: expected 0 to 1; above 0 where A and B have to differ")
     name = getattr(args, "distortion_name", None)
     if name:
-        labels.draw_named(name)
+        labels.draw_named(name, KINDS[kind].draw)
     folders = (args.reference_dir, args.distortion_dir, args.meta_dir)
     build = Build(kind, *folders, args.seed, args.prob_distortion, name, getattr(args, "all_severity", False))
     names = chosen_names(args)

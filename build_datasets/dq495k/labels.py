@@ -6,7 +6,7 @@ it in one of two ways: `single` (distortion_class, distortion_name, severity) or
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -67,14 +67,23 @@ def draw_one_or_two(rng: np.random.Generator) -> State:
     return draw_two(rng) if rng.random() < 0.5 else draw_one(rng)
 
 
-def draw_named(name: str) -> Draw:
-    """Draws of one function, or of one class. Raises InputError for a name that is neither."""
-    if name in CLASSES:
-        return lambda rng: (draw_of_class(name, rng),)
-    if name not in FUNCTIONS:
+def draw_named(name: str, draw: Draw) -> Draw:
+    """Draws by `draw` in which one distortion is of this class, or is this function.
+
+    Raises:
+        InputError: the name is neither a class nor a function.
+    """
+    if name not in CLASSES and name not in FUNCTIONS:
         known = ", ".join([*CLASSES, *FUNCTIONS])
         raise InputError(f"--distortion_name: expected a class or a function, one of {known}; found '{name}'")
-    return lambda rng: (Distortion(CLASS_OF[name], name, int(rng.integers(1, 6))),)
+    label = name if name in CLASSES else CLASS_OF[name]
+
+    def drawn(rng: np.random.Generator) -> State:
+        while label not in [one.label for one in (state := draw(rng))]:
+            pass
+        return tuple(replace(one, name=name) if one.label == label and name in FUNCTIONS else one for one in state)
+
+    return drawn
 
 
 def apply(state: State, img: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -49,11 +49,17 @@ def test_one_or_two_is_even():
 
 def test_named_draws():
     rng = np.random.default_rng(0)
-    assert {labels.draw_named("darken")(rng)[0].name for _ in range(100)} == set(CLASSES["darken"])
-    assert {labels.draw_named("pixelate")(rng)[0].label for _ in range(9)} == {"pixelate"}
-    assert labels.draw_named("brightness_vignette")(rng)[0].label == "darken"
+    one, two = labels.draw_one, labels.draw_two
+    assert {labels.draw_named("darken", one)(rng)[0].name for _ in range(100)} == set(CLASSES["darken"])
+    assert {labels.draw_named("pixelate", one)(rng)[0].label for _ in range(9)} == {"pixelate"}
+    assert labels.draw_named("brightness_vignette", one)(rng)[0] in [
+        Distortion("darken", "brightness_vignette", severity) for severity in range(1, 6)
+    ]
+    pairs = [labels.draw_named("noise_poisson", two)(rng) for _ in range(100)]
+    assert all([one.name for one in state if one.label == "noise"] == ["noise_poisson"] for state in pairs)
+    assert {tuple(one.label for one in state) for state in pairs} <= set(ALLOWED_PAIRS)
     with pytest.raises(InputError, match="--distortion_name: expected a class or a function, one of blur, .*; found 'foo'"):
-        labels.draw_named("foo")
+        labels.draw_named("foo", one)
 
 
 def test_every_function_has_a_class():
