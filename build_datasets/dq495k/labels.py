@@ -79,8 +79,9 @@ def draw_named(name: str, draw: Draw) -> Draw:
     label = name if name in CLASSES else CLASS_OF[name]
 
     def drawn(rng: np.random.Generator) -> State:
-        while label not in [one.label for one in (state := draw(rng))]:
-            pass
+        state = draw(rng)
+        while all(one.label != label for one in state):
+            state = draw(rng)
         return tuple(replace(one, name=name) if one.label == label and name in FUNCTIONS else one for one in state)
 
     return drawn
