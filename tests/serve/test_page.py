@@ -112,6 +112,9 @@ def test_an_example_is_one_click_and_an_answer(visit):
     card = visitor.ask()
     assert visitor.answer_of(card) in ("Image A", "Image B")
     assert "quality_compare_noref" in card.locator("small").text_content()
+    assert card.locator(".dq-truth").text_content() == "In truth: both are compressed, A more"
+    visitor.give("a", A)
+    assert visitor.ask().locator(".dq-truth").text_content() == ""  # an example no more
 
 
 def test_pictures_are_pasted_and_dropped(visit):

@@ -28,6 +28,7 @@ function addCard(pictures, question, settings) {
   card.text = make("p", { class: "dq-answer" });
   card.problem = make("p", { class: "dq-problem", role: "alert" });
   card.sure = make("div", { class: "dq-sure" });
+  card.truth = make("p", { class: "dq-truth" }, truthOf(pictures));
   card.small = make("small");
   card.actions = make("footer", {},
     button("words", "Word by word", "Shade each word by how unsure the model was of it", () => {
@@ -41,7 +42,8 @@ function addCard(pictures, question, settings) {
       tell("restore", card);
     }),
     make("span", { class: "dq-space" }),
-    ...Object.entries(VOTES).map(([vote, [text, hint]]) => button(vote, text, hint, () => tell("vote", card, { vote }))));
+    make("span", { class: "dq-votes" }, ...Object.entries(VOTES).map(
+      ([vote, [text, hint]]) => button(vote, text, hint, () => tell("vote", card, { vote })))));
   const thumbs = Object.entries(pictures).map(([slot, { url }]) => {
     const label = props.table.labels[slot];
     return make("img", { src: url, alt: label, title: label });
@@ -49,12 +51,19 @@ function addCard(pictures, question, settings) {
   const asked = make("div", {}, make("b", {}, question || "(no question)"), card.small);
   card.root = make("article", { class: "dq-card", "data-key": key },
     make("header", {}, make("span", { class: "dq-thumbs" }, ...thumbs), asked),
-    card.text, card.sure, card.problem, card.actions);
+    card.text, card.sure, card.truth, card.problem, card.actions);
   cards.set(key, card);
   list.prepend(card.root);
   title.hidden = false;
   show(card);
   return card;
+}
+
+/** What is known of an example that is shown as it is. */
+function truthOf(pictures) {
+  const given = Object.values(pictures), example = given[0]?.example;
+  const whole = example && given.length === Object.keys(example.pictures).length && given.every((one) => one.example === example);
+  return whole ? `In truth: ${example.truth}` : "";
 }
 
 function tell(event, card, more = {}) {
@@ -79,6 +88,7 @@ function show(card) {
       "aria-valuenow": Math.round(100 * card.confidence) }, make("div", { style: `width: ${100 * card.confidence}%` })),
   ]));
   card.actions.hidden = card.state === "writing";
+  card.truth.hidden = card.state !== "done";
   for (const made of card.actions.querySelectorAll("[data-do]")) {
     const name = made.dataset.do;
     if (name in VOTES) made.hidden = !card.id || !card.answer;

@@ -75,7 +75,7 @@ def build_page(handlers: Handlers, models: list[str], settings: EasyDict) -> gra
         "megabytes": MAX_PICTURE_BYTES // 1_000_000,
     }
     labels = {"labels": NAMES}
-    with gradio.Blocks(title="DepictQA", analytics_enabled=False) as blocks:
+    with gradio.Blocks(title="DepictQA", analytics_enabled=False, fill_width=True) as blocks:
         if not settings.embed:
             gradio.HTML(HEAD, js_on_load=(HERE / "theme.js").read_text(encoding="utf-8"), apply_default_css=False)
         trouble = gradio.HTML(visible=False, elem_id="dq-trouble")

@@ -116,20 +116,19 @@ page.send = async (pictures) => {
   return ids;
 };
 
-async function showExample({ pictures, question }) {
+async function showExample(example) {
   const loaded = {};
-  for (const [slot, name] of Object.entries(pictures)) {
-    loaded[slot] = { name, blob: await (await fetch(`examples/${name}`)).blob() };
+  for (const [slot, file] of Object.entries(example.pictures)) {
+    loaded[slot] = { name: "example", example, blob: await (await fetch(`examples/${file}`)).blob() };
   }
   page.give(loaded);
-  suggest(question);
+  suggest(example.question);
 }
 
 function exampleButton(example) {
   const files = Object.values(example.pictures);
   const thumbs = files.map((name) => make("img", { src: `examples/${name}`, alt: "", loading: "lazy" }));
-  const title = `In truth: ${example.truth}`;
-  return make("button", { type: "button", class: "dq-example", title, onclick: () => showExample(example) },
+  return make("button", { type: "button", class: "dq-example", onclick: () => showExample(example) },
     make("span", { class: "dq-thumbs" }, ...thumbs), make("span", {}, example.title));
 }
 
