@@ -5,6 +5,7 @@ import json
 from types import SimpleNamespace
 
 import gradio
+import httpx
 import pytest
 from easydict import EasyDict
 from PIL import Image
@@ -14,10 +15,12 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from depictqa.errors import InputError
 from depictqa.serve.page.client import Client, HeldPictures
 from depictqa.serve.page.gate import EXAMPLES, Gate, routes
 from depictqa.serve.page.handlers import Handlers, Votes, words_of
 from depictqa.serve.page.layout import QUESTIONS, build_page, tasks
+from depictqa.serve.page.moderation import Moderation
 from depictqa.serve.protocol import MAX_PICTURE_BYTES, MAX_QUESTION, TASKS, Chunk, Refused
 
 DEFAULTS = ("What?", "Nano", 0, 0.9, 24)
@@ -154,6 +157,38 @@ def test_controller_that_is_down_is_told(tmp_path):
     handlers = Handlers(Client("http://127.0.0.1:9/"), HeldPictures(), Votes(tmp_path))
     models, words = asyncio.run(handlers.health())
     assert models == [] and words.startswith("The controller is not up")
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (httpx.Response(200, json={"results": [{"flagged": True}]}), "moderated"),
+        (httpx.Response(200, json={"results": [{"flagged": False}]}), None),
+        (httpx.Response(500), "no_moderation"),
+        (httpx.Response(200, json={"no": "results"}), "no_moderation"),
+        (httpx.Response(200, text="no json"), "no_moderation"),
+    ],
+)
+def test_moderation(tmp_path, reply, code):
+    handlers = make_handlers(tmp_path, Chunk(text="none", done=True))
+    handlers.moderation = Moderation("http://moderation/v1/", "key")
+    sent = []
+    handlers.moderation._http = httpx.AsyncClient(transport=httpx.MockTransport(lambda request: sent.append(request) or reply))
+    last = states(handlers, {"key": "k", "a": handlers.pictures.put(b"picture")})[-1]
+    assert last.get("code") == code and (last["state"] == "done") == (code is None)
+    assert [(str(request.url), json.loads(request.content)) for request in sent] == [
+        ("http://moderation/v1/moderations", {"input": "What?"})
+    ]
+    assert bool(handlers.client.asked) == (code is None)
+
+
+def test_moderation_needs_a_key_for_openai(monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    with pytest.raises(InputError, match="gradio.moderate: no key: set OPENAI_API_KEY"):
+        Moderation.from_environment()
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    assert Moderation.from_environment()
 
 
 @pytest.fixture

@@ -19,11 +19,12 @@ import gradio
 from starlette.middleware import Middleware
 
 from depictqa.config import load_serve_config
-from depictqa.errors import InputError, exit_cleanly
+from depictqa.errors import exit_cleanly
 from depictqa.serve.page.client import Client, HeldPictures
 from depictqa.serve.page.gate import Gate, routes
 from depictqa.serve.page.handlers import Handlers, Votes
 from depictqa.serve.page.layout import FONTS, STYLE, build_page
+from depictqa.serve.page.moderation import Moderation
 from depictqa.serve.wire import SHUTDOWN_SECONDS, bind, start_log
 
 log = logging.getLogger("depictqa.web")
@@ -36,13 +37,12 @@ def main() -> None:
     args = parser.parse_args()
     config = load_serve_config(args.cfg)
     settings = config.gradio
-    if settings.moderate:
-        raise InputError(f"{args.cfg}: gradio.moderate: there is no moderation hook yet; expected false")
+    moderation = Moderation.from_environment() if settings.moderate else None
     bind(settings.host, settings.port, "gradio.port").close()  # gradio binds itself; its own words are a traceback
     start_log(config.log_dir, "web")
     pictures, votes = HeldPictures(), Votes(config.log_dir)
     models, _ = asyncio.run(Handlers(Client(settings.controller_url), pictures, votes).health())
-    handlers = Handlers(Client(settings.controller_url), pictures, votes)  # anew: a client belongs to one event loop
+    handlers = Handlers(Client(settings.controller_url), pictures, votes, moderation)  # a client is of one event loop
     blocks = build_page(handlers, models, settings)
     asked_to_stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -14,7 +14,7 @@ const VOTES = {
   down: ["▼ Bad", "A bad answer"],
   flag: ["⚑ Report", "Something is wrong here; someone should look"],
 };
-const ENDS = { stopped: "Stopped.", failed: "The page lost its server; please ask again." };
+const ENDS = { stopped: "Stopped.", failed: "The page's server does not answer; please ask again." };
 const writing = () => [...cards.values()].filter(({ state }) => state === "writing");
 let count = 0;
 

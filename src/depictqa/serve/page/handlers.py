@@ -14,6 +14,7 @@ from pathlib import Path
 import gradio
 
 from depictqa.serve.page.client import Client, HeldPictures
+from depictqa.serve.page.moderation import Moderation
 from depictqa.serve.protocol import PICTURES, Chunk, Refused, check_pictures, make_ask, task_of
 
 VOTES = ("up", "down", "flag")
@@ -42,10 +43,11 @@ class Handlers:
         client: asks the controller.
         pictures: where the page's scripts put the pictures before they ask.
         votes: where votes go.
+        moderation: asked before a question is; None: every question is asked.
     """
 
-    def __init__(self, client: Client, pictures: HeldPictures, votes: Votes):
-        self.client, self.pictures, self.votes = client, pictures, votes
+    def __init__(self, client: Client, pictures: HeldPictures, votes: Votes, moderation: Moderation | None = None):
+        self.client, self.pictures, self.votes, self.moderation = client, pictures, votes, moderation
         self.running = 0  # answers that are being streamed
         self.stopping = False
         self._answers: OrderedDict[str, dict] = OrderedDict()  # id -> what a vote on it says; oldest first
@@ -67,6 +69,8 @@ class Handlers:
             check_pictures(pictures)
             fields = {"question": question, "model": model or None, "stream": True}
             ask = make_ask(fields | {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens})
+            if self.moderation is not None:
+                await self.moderation.check(ask.question)
             card |= {"id": secrets.token_urlsafe(12), "state": "writing", "task": task_of(pictures).name, "model": ask.model}
             about = self._remember(card, ask.model_dump(exclude={"stream"}), pictures)
             yield card
