@@ -27,9 +27,13 @@ from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from depictqa.answers import read_json, write_json
+from depictqa.data.images import open_image
 from depictqa.errors import InputError, exit_cleanly
 from depictqa.prompts import SINGLE_WORD_REQUEST
+from dq495k import questions
+from dq495k.describe import describe_one, describe_two
 from dq495k.files import write_png
+from dq495k.measure import measure
 from nano import wording
 from nano.photos import load_photos, test_photos
 from nano.samples import CLEAN, LABELS, Distortion, draw_distortion, draw_size, draw_view
@@ -59,12 +63,8 @@ KINDS = (
     Kind("AB_detail", "quality_compare_noref", True, False, True, 0.04),
     Kind("refAB_detail", "quality_compare", True, True, True, 0.04),
 )
-QUESTIONS = {  # (is_pair, is_detail) -> templates
-    (False, False): wording.BRIEF_QUESTIONS,
-    (True, False): wording.RATING_QUESTIONS,
-    (False, True): wording.DETAIL_QUESTIONS,
-    (True, True): wording.DETAIL_PAIR_QUESTIONS,
-}
+SHORT_QUESTIONS = {False: wording.BRIEF_QUESTIONS, True: wording.RATING_QUESTIONS}  # by is_pair
+LONG_QUESTIONS = {False: questions.DETAIL_ONE, True: questions.DETAIL_TWO}
 
 View = Callable[[np.random.Generator], np.ndarray]
 
@@ -92,13 +92,15 @@ def make_item(kind: Kind, number: int, view: View, out: Path, seed: int, label=.
         a_is_better = bool(rng.random() < 0.5)
         images = {"image_A": better if a_is_better else worse, "image_B": worse if a_is_better else better}
         answer = "Image A" if a_is_better else "Image B"
-        if kind.is_detail:
-            answer = wording.detail_pair_answer(*images.values(), answer, rng)
     else:
+        a_is_better = False
         images = {"image_A": draw_distortion(rng, kind.has_reference, label)}
-        distortion = images["image_A"]
-        answer = wording.detail_answer(distortion, rng) if kind.is_detail else wording.brief_answer(distortion)
-    query = wording.pick(QUESTIONS[kind.is_pair, kind.is_detail], rng) + ("" if kind.is_detail else SINGLE_WORD_REQUEST)
+        answer = questions.word_answer(images["image_A"].state)
+    if kind.is_detail:
+        template = questions.pick(LONG_QUESTIONS[kind.is_pair], rng)
+        query = questions.render(template.question, questions.ANY, kind.has_reference)
+    else:
+        query = questions.pick(SHORT_QUESTIONS[kind.is_pair], rng) + SINGLE_WORD_REQUEST
 
     shown = {"image_ref": CLEAN} if kind.has_reference else {}
     shown |= images
@@ -106,12 +108,25 @@ def make_item(kind: Kind, number: int, view: View, out: Path, seed: int, label=.
     if not all((out / path).exists() for path in paths.values()):  # the pictures of an item share its random draws
         for field, path in paths.items():
             write_png(shown[field].apply(reference, rng), out / path)
+    if kind.is_detail:
+        pictures = {field: np.asarray(open_image(out / paths[field])) for field in images}
+        own_draws = np.random.default_rng([seed, KINDS.index(kind), number, 1])  # whether pictures were there or not
+        answer = long_answer(images, pictures, reference, a_is_better, own_draws)
     item = {"id": f"{kind.name}_{number:06d}", "image_ref": None, "image_A": None, "image_B": None}
     item |= {field: f"{out.name}/{path}" for field, path in paths.items()}  # data.root_dir is the folder above
     item |= {"task_type": kind.task} | truth(images)
     if is_test:
         return item | {"query": query, "answer": answer}
     return item | {"conversations": [{"from": "human", "value": query}, {"from": "gpt", "value": answer}]}
+
+
+def long_answer(images: dict[str, Distortion], pictures: dict[str, np.ndarray], reference: np.ndarray, a_is_better: bool, rng) -> str:
+    """What dq495k writes without an API, from labels and measurements."""
+    states = tuple(distortion.state for distortion in images.values())
+    measured = tuple(measure(pictures[field]) for field in images)
+    if len(images) == 1:
+        return describe_one(states[0], measured[0], measure(reference), rng)
+    return describe_two(states, measured, measure(reference), a_is_better, rng)
 
 
 def truth(images: dict[str, Distortion]) -> dict:

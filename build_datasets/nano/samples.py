@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from dq495k import labels
 from x_distortion import ANSWERS, CLASSES, SEVERITY_NAMES, UNSEEN_WITHOUT_REFERENCE, add_distortion
 
 SHORT_SIDE = 224  # of every picture, pixels
@@ -27,6 +28,11 @@ class Distortion:
     @property
     def severity_name(self) -> str:
         return SEVERITY_NAMES[self.severity - 1]
+
+    @property
+    def state(self) -> labels.State:
+        """As dq495k has it."""
+        return () if self.label is None else (labels.Distortion(self.label, self.name, self.severity),)
 
     @property
     def is_seen_without_reference(self) -> bool:

@@ -1,6 +1,7 @@
 """Nano's data: the same bytes however it is made, published formats, answers that the labels bear out."""
 
 import json
+import re
 import shutil
 import sys
 
@@ -11,7 +12,8 @@ from PIL import Image
 from depictqa.errors import InputError
 from depictqa.evaluation.accuracy import evaluate
 from depictqa.prompts import SINGLE_WORD_REQUEST, get_task
-from nano import build, wording
+from dq495k import questions
+from nano import build
 from nano.build import KINDS
 from nano.photos import PHOTOGRAPHS, TEST_PHOTOS, load_photos
 from nano.photos import test_photos as held_out
@@ -137,20 +139,17 @@ def test_answers_say_what_the_labels_say(which, request):
             assert question.endswith(SINGLE_WORD_REQUEST) != kind.is_detail
             if kind.is_pair:
                 better = "Image A" if seen["image_A"].severity < seen["image_B"].severity else "Image B"
-                worse = {"Image A": "Image B", "Image B": "Image A"}[better]
             if not kind.is_detail:
-                assert answer == (better if kind.is_pair else wording.capitalised(seen["image_A"].answer))
+                assert answer == (better if kind.is_pair else questions.word_answer(seen["image_A"].state))
                 assert answer in (("Image A", "Image B") if kind.is_pair else VOCABULARY)
                 continue
-            assert 10 <= len(answer.split()) <= 60
-            for field, one in seen.items():
-                name = field.replace("image_", "Image ") if kind.is_pair else "The image"
-                sentence = next(part for part in answer.split(".") if part.strip().startswith(name))
-                assert (one.answer if one.label else "no visible distortion") in sentence
-                assert all((word in sentence) == (level == one.severity) for level, word in enumerate(SEVERITY_NAMES, 1))
+            assert {name for name in ANSWERS.values() if re.search(rf"\b{name}\b", answer)} == {
+                one.answer for one in seen.values() if one.label
+            }
+            said = {name for name in SEVERITY_NAMES if re.search(rf"\b{name}(al)?(ly)?\b", answer)}
+            assert said >= {one.severity_name for one in seen.values() if one.label}
             if kind.is_pair:
-                verdict = answer.rstrip(".").rsplit(". ", 1)[1]
-                assert verdict.count(better) == 1 and (worse not in verdict or verdict.index(better) < verdict.index(worse))
+                assert re.findall(r"Image [AB]", answer.split(". ")[-1])[0] == better
 
 
 def test_nothing_invisible_without_a_reference():
