@@ -272,12 +272,15 @@ def test_one_answer_at_a_time(visit, slow_url):
     visitor.wait(card, "stopped")
 
 
-def test_pictures_that_cannot_be_sent_are_told(visit):
+def test_what_cannot_be_sent_is_told(visit):
     visitor = visit()
     visitor.give("a", A)
     visitor.page.route("**/pictures", lambda route: route.abort())
     assert "could not be sent" in visitor.problem_of(visitor.ask(QUESTION))
     visitor.page.unroute("**/pictures")
+    visitor.page.route("**/queue/join*", lambda route: route.fulfill(status=503, json={"detail": "Queue is full."}))
+    assert "server does not answer" in visitor.problem_of(visitor.ask(QUESTION))
+    visitor.page.unroute("**/queue/join*")
     assert visitor.answer_of(visitor.ask(NAME))
 
 
@@ -366,7 +369,7 @@ def test_page_that_dies_is_told(visit, stack, slow_url, tmp_path):
         card = visitor.ask(QUESTION)
         visitor.page.wait_for_function("document.querySelector('.dq-card .dq-answer').textContent.length > 3")
         process.kill()
-        assert "lost its server" in visitor.problem_of(card)
+        assert "server does not answer" in visitor.problem_of(card)
     finally:
         other.close()
 

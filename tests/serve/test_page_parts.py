@@ -44,7 +44,7 @@ class StubClient:
 
 
 def make_handlers(tmp_path, *chunks) -> Handlers:
-    return Handlers(StubClient(*chunks), HeldPictures(), Votes(tmp_path))
+    return Handlers(StubClient(*chunks), HeldPictures(), Votes(tmp_path), slots=2)
 
 
 def states(handlers: Handlers, asked: dict, *arguments) -> list[dict]:
@@ -112,6 +112,37 @@ def test_page_that_stops_takes_no_more_questions(tmp_path):
     assert state["code"] == "stopping"
 
 
+def test_questions_wait_for_a_turn_and_too_many_are_refused(tmp_path):
+    handlers = make_handlers(tmp_path)
+    name = handlers.pictures.put(b"picture")
+    at_once = largest = 0
+
+    class Client:
+        async def ask(self, ask, pictures):
+            nonlocal at_once, largest
+            at_once += 1
+            largest = max(largest, at_once)
+            yield Chunk(text="a")
+            await asyncio.sleep(0.01)
+            at_once -= 1
+            yield Chunk(text="a", done=True)
+
+    handlers.client = Client()
+
+    async def collect(number: int):
+        return [state async for state in handlers.answer({"key": str(number), "a": name}, *DEFAULTS)]
+
+    async def crowd():
+        return await asyncio.gather(*map(collect, range(30)))
+
+    cards = asyncio.run(crowd())
+    ends = [card[-1]["state"] for card in cards]
+    assert ends == ["done"] * 22 + ["failed"] * 8 and {card[-1]["code"] for card in cards[22:]} == {"busy"}
+    assert largest == 2
+    assert cards[21][0]["note"] == "waiting for a turn" and cards[21][-1]["note"] == ""
+    assert handlers.running == 0
+
+
 def test_votes_are_of_answers_that_were_given(tmp_path):
     handlers = make_handlers(tmp_path, Chunk(text="Blür", done=True, confidence=None, tokens=[]))
     name = states(handlers, {"key": "k", "a": handlers.pictures.put(b"secret")})[-1]["id"]
@@ -154,7 +185,7 @@ def test_held_pictures_have_a_limit_in_bytes_and_time(monkeypatch):
 
 
 def test_controller_that_is_down_is_told(tmp_path):
-    handlers = Handlers(Client("http://127.0.0.1:9/"), HeldPictures(), Votes(tmp_path))
+    handlers = Handlers(Client("http://127.0.0.1:9/"), HeldPictures(), Votes(tmp_path), slots=2)
     models, words = asyncio.run(handlers.health())
     assert models == [] and words.startswith("The controller is not up")
 
@@ -173,7 +204,8 @@ def test_moderation(tmp_path, reply, code):
     handlers = make_handlers(tmp_path, Chunk(text="none", done=True))
     handlers.moderation = Moderation("http://moderation/v1/", "key")
     sent = []
-    handlers.moderation._http = httpx.AsyncClient(transport=httpx.MockTransport(lambda request: sent.append(request) or reply))
+    transport = httpx.MockTransport(lambda request: sent.append(request) or reply)
+    handlers.moderation._http = httpx.AsyncClient(transport=transport)
     last = states(handlers, {"key": "k", "a": handlers.pictures.put(b"picture")})[-1]
     assert last.get("code") == code and (last["state"] == "done") == (code is None)
     assert [(str(request.url), json.loads(request.content)) for request in sent] == [

@@ -41,13 +41,14 @@ def main() -> None:
     bind(settings.host, settings.port, "gradio.port").close()  # gradio binds itself; its own words are a traceback
     start_log(config.log_dir, "web")
     pictures, votes = HeldPictures(), Votes(config.log_dir)
-    models, _ = asyncio.run(Handlers(Client(settings.controller_url), pictures, votes).health())
-    handlers = Handlers(Client(settings.controller_url), pictures, votes, moderation)  # a client is of one event loop
+    slots = settings.concurrency_count
+    models, _ = asyncio.run(Handlers(Client(settings.controller_url), pictures, votes, slots).health())
+    handlers = Handlers(Client(settings.controller_url), pictures, votes, slots, moderation)  # a client is of one event loop
     blocks = build_page(handlers, models, settings)
     asked_to_stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked_to_stop.set())
-    blocks.queue(max_size=10 * settings.concurrency_count).launch(
+    blocks.queue(default_concurrency_limit=None).launch(  # the handlers have the limits
         server_name=settings.host,
         server_port=settings.port,
         share=settings.share,

@@ -16,6 +16,7 @@ const VOTES = {
 };
 const ENDS = { stopped: "Stopped.", failed: "The page's server does not answer; please ask again." };
 const writing = () => [...cards.values()].filter(({ state }) => state === "writing");
+const PATIENCE_MS = 6000; // for the first word of the page's server
 let count = 0;
 
 function button(name, text, hint, onclick) {
@@ -62,8 +63,8 @@ function addCard(pictures, question, settings) {
 /** What is known of an example that is shown as it is. */
 function truthOf(pictures) {
   const given = Object.values(pictures), example = given[0]?.example;
-  const whole = example && given.length === Object.keys(example.pictures).length && given.every((one) => one.example === example);
-  return whole ? `In truth: ${example.truth}` : "";
+  const isWhole = example && given.length === Object.keys(example.pictures).length;
+  return isWhole && given.every((picture) => picture.example === example) ? `In truth: ${example.truth}` : "";
 }
 
 function tell(event, card, more = {}) {
@@ -78,7 +79,7 @@ function shade([word, prob]) {
 
 function show(card) {
   card.root.dataset.state = card.state;
-  card.small.textContent = [card.model, card.task].filter(Boolean).join(" · ");
+  card.small.textContent = [card.model, card.task, card.note].filter(Boolean).join(" · ");
   card.text.replaceChildren(...(card.shaded && card.words ? card.words.flatMap(shade) : [card.answer ?? ""]));
   card.problem.textContent = card.message ?? "";
   const hasConfidence = card.confidence !== null && card.confidence !== undefined;
@@ -113,21 +114,26 @@ page.ask = async (pictures, question, settings) => {
   const card = addCard(pictures, question, settings);
   try {
     const ids = await page.send(card.pictures);
+    if (card.state !== "writing") throw new Error("stopped");
     listen(card, Object.values(ids)[0]);
     return [{ key: card.key, ...ids }, question, ...settings];
   } catch (error) {
-    Object.assign(card, { state: "failed", message: `The pictures could not be sent: ${error.message}` });
-    show(card);
-    throw error;
+    if (card.state === "writing") {
+      Object.assign(card, { state: "failed", message: `The pictures could not be sent: ${error.message}` });
+      show(card);
+    }
+    throw error; // and nothing is asked
   }
 };
 
-/** A server that is gone, or came back and knows nothing of this answer, never ends it: look now and then. */
+/** A server that is gone, that came back and knows nothing of this question, or that never took it: look now and then. */
 function listen(card, id) {
+  const asked = Date.now();
   const timer = setInterval(async () => {
     if (card.state !== "writing") return clearInterval(timer);
     const reply = await fetch(id ? `pictures/${id}` : "robots.txt", { method: "HEAD" }).catch(() => null);
-    if (!reply?.ok) page.end("failed");
+    const isTaken = card.task || Date.now() - asked < PATIENCE_MS;
+    if (!reply?.ok || !isTaken) page.end("failed");
   }, 3000);
 }
 

@@ -13,11 +13,11 @@ HELD_BYTES, HELD_SECONDS = 500_000_000, 3600
 
 
 class Client:
-    """Asks the controller at `url`. Every failure is a `Refused` with a line for people."""
+    """Asks the controller at `url`, with `headers` that show a key. Every failure is a `Refused` with a line for people."""
 
-    def __init__(self, url: str):
+    def __init__(self, url: str, headers: dict[str, str] | None = None):
         self.url = url.rstrip("/")
-        self._http = httpx.AsyncClient(timeout=httpx.Timeout(30, connect=5), trust_env=False)
+        self._http = httpx.AsyncClient(timeout=httpx.Timeout(30, connect=5), trust_env=False, headers=headers)
 
     async def models(self) -> list[str]:
         """Names of the models that are up. Raises Refused where the controller is not."""

@@ -1,5 +1,6 @@
 """What happens when people press buttons: an answer is streamed, a vote is written down."""
 
+import asyncio
 import hashlib
 import json
 import logging
@@ -15,10 +16,11 @@ import gradio
 
 from depictqa.serve.page.client import Client, HeldPictures
 from depictqa.serve.page.moderation import Moderation
-from depictqa.serve.protocol import PICTURES, Chunk, Refused, check_pictures, make_ask, task_of
+from depictqa.serve.protocol import PICTURES, Ask, Chunk, Refused, check_pictures, make_ask, task_of
 
 VOTES = ("up", "down", "flag")
 REMEMBERED = 2000  # answers that can still be voted on
+WAITING_PER_SLOT = 10
 log = logging.getLogger("depictqa.web")
 
 
@@ -43,13 +45,17 @@ class Handlers:
         client: asks the controller.
         pictures: where the page's scripts put the pictures before they ask.
         votes: where votes go.
+        slots: questions in flight at a time; others wait for a turn, WAITING_PER_SLOT for each.
         moderation: asked before a question is; None: every question is asked.
     """
 
-    def __init__(self, client: Client, pictures: HeldPictures, votes: Votes, moderation: Moderation | None = None):
+    def __init__(
+        self, client: Client, pictures: HeldPictures, votes: Votes, slots: int, moderation: Moderation | None = None
+    ):
         self.client, self.pictures, self.votes, self.moderation = client, pictures, votes, moderation
-        self.running = 0  # answers that are being streamed
+        self.running = 0  # questions in flight or waiting
         self.stopping = False
+        self._slots, self._turns = slots, asyncio.Semaphore(slots)
         self._answers: OrderedDict[str, dict] = OrderedDict()  # id -> what a vote on it says; oldest first
 
     async def answer(self, asked: dict, question, model, temperature, top_p, max_tokens) -> AsyncGenerator[dict, None]:
@@ -58,33 +64,24 @@ class Handlers:
         Args:
             asked: `key`, the card's name in the browser, and ids of `pictures` as ref, a, b.
         """
-        card = {"key": str(asked.get("key"))[:40] if isinstance(asked, dict) else ""}
+        card = {"key": str(asked.get("key"))[:40] if isinstance(asked, dict) else "", "state": "writing", "note": ""}
         self.running += 1
         try:
-            if self.stopping:
-                raise Refused(503, "stopping", "this page is being stopped")
-            pictures = self._pictures_of(asked)
-            if not str(question or "").strip():
-                raise Refused(400, "no_question", "please type a question")
-            check_pictures(pictures)
-            fields = {"question": question, "model": model or None, "stream": True}
-            ask = make_ask(fields | {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens})
-            if self.moderation is not None:
-                await self.moderation.check(ask.question)
-            card |= {"id": secrets.token_urlsafe(12), "state": "writing", "task": task_of(pictures).name, "model": ask.model}
-            about = self._remember(card, ask.model_dump(exclude={"stream"}), pictures)
-            yield card
-            chunk = Chunk()
-            async with aclosing(self.client.ask(ask, pictures)) as chunks:
-                async for chunk in chunks:
-                    about |= {"answer": chunk.text, "answer_confidence": chunk.confidence}
-                    yield card | {"text": chunk.text}
-            yield card | {
-                "state": "done",
-                "text": chunk.text,
-                "confidence": chunk.confidence,
-                "words": words_of(chunk.text, chunk.tokens or []),
-            }
+            ask, pictures = self._read(asked, question, model, temperature, top_p, max_tokens)
+            card |= {"task": task_of(pictures).name, "model": ask.model}
+            yield card | ({"note": "waiting for a turn"} if self._turns.locked() else {})
+            async with self._turns:
+                if self.moderation is not None:
+                    await self.moderation.check(ask.question)
+                card["id"] = secrets.token_urlsafe(12)
+                about = self._remember(card, ask.model_dump(exclude={"stream"}), pictures)
+                chunk = Chunk()
+                async with aclosing(self.client.ask(ask, pictures)) as chunks:
+                    async for chunk in chunks:
+                        about |= {"answer": chunk.text, "answer_confidence": chunk.confidence}
+                        yield card | {"text": chunk.text}
+            words = words_of(chunk.text, chunk.tokens or [])
+            yield card | {"state": "done", "text": chunk.text, "confidence": chunk.confidence, "words": words}
         except Refused as error:
             log.info("%s: %s", error.code, error.message)
             yield card | {"state": "failed", "code": error.code, "message": _sentence(error.message)}
@@ -106,6 +103,19 @@ class Handlers:
         except Refused as error:
             return [], _sentence(error.message)
         return models, "" if models else "No model is up yet; start one with launch_worker.sh"
+
+    def _read(self, asked, question, model, temperature, top_p, max_tokens) -> tuple[Ask, dict[str, bytes]]:
+        """What the page asks, checked. Raises Refused."""
+        if self.stopping:
+            raise Refused(503, "stopping", "this page is being stopped")
+        if self.running > self._slots * (1 + WAITING_PER_SLOT):
+            raise Refused(429, "busy", "too many questions are waiting already; try again in a moment")
+        pictures = self._pictures_of(asked)
+        if not str(question or "").strip():
+            raise Refused(400, "no_question", "please type a question")
+        check_pictures(pictures)
+        fields = {"question": question, "model": model or None, "stream": True}
+        return make_ask(fields | {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens}), pictures
 
     def _pictures_of(self, asked: dict) -> dict[str, bytes]:
         if not isinstance(asked, dict):

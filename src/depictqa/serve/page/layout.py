@@ -104,8 +104,6 @@ def build_page(handlers: Handlers, models: list[str], settings: EasyDict) -> gra
         options = {
             "inputs": [pictures, question, *sampling],
             "outputs": [answers],
-            "concurrency_id": "ask",
-            "concurrency_limit": settings.concurrency_count,
             "show_progress": "hidden",
             "trigger_mode": "once",
         }
@@ -130,8 +128,7 @@ def build_page(handlers: Handlers, models: list[str], settings: EasyDict) -> gra
         clear.click(None, None, question, js="() => { depictqa.end('stopped'); depictqa.give({}); return ''; }")
         pictures.question(None, None, question, js="() => depictqa.question")
         answers.restore(None, None, question, js="() => depictqa.about.question")
-        quiet = {"show_progress": "hidden", "concurrency_limit": None}
-        answers.vote(handlers.vote, None, answers, **quiet)
+        answers.vote(handlers.vote, None, answers, show_progress="hidden")
 
         async def look(chosen: str | None):
             names, words = await handlers.health()
@@ -141,6 +138,6 @@ def build_page(handlers: Handlers, models: list[str], settings: EasyDict) -> gra
             keep = chosen if chosen in names or not names else names[0]
             return gradio.Dropdown(choices=names or models, value=keep), told
 
-        blocks.load(look, model, [model, trouble], **quiet)
-        gradio.Timer(REFRESH_SECONDS).tick(look, model, [model, trouble], **quiet)
+        blocks.load(look, model, [model, trouble], show_progress="hidden")
+        gradio.Timer(REFRESH_SECONDS).tick(look, model, [model, trouble], show_progress="hidden")
     return blocks

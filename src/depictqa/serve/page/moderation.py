@@ -44,6 +44,6 @@ class Moderation:
             response.raise_for_status()
             is_flagged = any(result["flagged"] for result in response.json()["results"])
         except (httpx.HTTPError, ValueError, KeyError, TypeError):
-            raise Refused(503, "no_moderation", "questions cannot be checked at the moment; please try again later") from None
+            raise Refused(503, "no_moderation", "questions cannot be checked now; please try again later") from None
         if is_flagged:
             raise Refused(400, "moderated", "this question was refused by the moderation; please ask in another way")
