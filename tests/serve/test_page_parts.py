@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import gradio
@@ -23,6 +25,7 @@ from depictqa.serve.page.layout import QUESTIONS, build_page, tasks
 from depictqa.serve.page.moderation import Moderation
 from depictqa.serve.protocol import MAX_PICTURE_BYTES, MAX_QUESTION, TASKS, Chunk, Refused
 
+ROOT = Path(__file__).parents[2]
 DEFAULTS = ("What?", "Nano", 0, 0.9, 24)
 
 
@@ -147,7 +150,7 @@ def test_votes_are_of_answers_that_were_given(tmp_path):
     handlers = make_handlers(tmp_path, Chunk(text="Blür", done=True, confidence=None, tokens=[]))
     name = states(handlers, {"key": "k", "a": handlers.pictures.put(b"secret")})[-1]["id"]
     assert vote(handlers, id=name, vote="up") == {"id": name, "vote": "up"}
-    for data in ({"id": "other", "vote": "up"}, {"id": name, "vote": "more"}, {}, {"id": name, "vote": None}):
+    for data in ({"id": "other", "vote": "up"}, {"id": name, "vote": "more"}, {}, {"id": name, "vote": None}, {"id": [name]}):
         with pytest.raises(gradio.Error, match="too old"):
             vote(handlers, **data)
     (path,) = tmp_path.iterdir()
@@ -155,6 +158,17 @@ def test_votes_are_of_answers_that_were_given(tmp_path):
     assert path.name.startswith("votes-") and row["vote"] == "up" and row["answer"] == "Blür"
     assert row["question"] == "What?" and len(row["pictures"]["a"]) == 64
     assert b"secret" not in path.read_bytes()
+
+
+def test_votes_on_one_answer_have_an_end(tmp_path):
+    handlers = make_handlers(tmp_path, Chunk(text="none", done=True))
+    name = states(handlers, {"key": "k", "a": handlers.pictures.put(b"picture")})[-1]["id"]
+    for number in range(10):
+        vote(handlers, id=name, vote=("up", "down")[number % 2])
+    with pytest.raises(gradio.Error, match="often enough"):
+        vote(handlers, id=name, vote="up")
+    (path,) = tmp_path.iterdir()
+    assert len(path.read_text().splitlines()) == 10
 
 
 @pytest.mark.parametrize(
@@ -301,6 +315,26 @@ def test_pictures_are_held_and_not_given_back(server):
     assert server.pictures.bytes == 7
 
 
+def test_slow_bodies_are_cut(server, monkeypatch):
+    monkeypatch.setattr("depictqa.serve.page.gate.EVENT_SECONDS", 0.1)
+    monkeypatch.setattr("depictqa.serve.page.gate.PICTURE_SECONDS", 0.1)
+
+    async def post(path: str) -> int:
+        sent, parts = [], [{"type": "http.request", "body": b"{", "more_body": True}]
+
+        async def receive():
+            return parts.pop() if parts else await asyncio.sleep(60)
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b""}
+        await server.http.app(scope, receive, send)
+        return sent[0]["status"]
+
+    assert [asyncio.run(post(path)) for path in ("/pictures", "/gradio_api/queue/join")] == [408, 408]
+
+
 def test_browser_loads_nothing_from_elsewhere(server):
     headers = server.http.get("/").headers
     assert "default-src 'self'" in headers["content-security-policy"] and "http" not in headers["content-security-policy"]
@@ -333,3 +367,10 @@ def test_page_is_built(tmp_path, embed):
     config = build_page(make_handlers(tmp_path), ["Nano"], settings).get_config_file()
     text = json.dumps(config["components"])
     assert ("Answers come from a model" in text) == (not embed)
+
+
+def test_pictures_of_the_docs_are_there_and_small():
+    docs = ROOT / "docs"
+    shown = set(re.findall(r"\]\((screenshots/[^)]+)\)", (docs / "serving.md").read_text(encoding="utf-8")))
+    assert {docs / path for path in shown} == set((docs / "screenshots").iterdir())
+    assert all((docs / path).stat().st_size <= 150_000 for path in shown)

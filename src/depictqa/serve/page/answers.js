@@ -131,7 +131,7 @@ function listen(card, id) {
   const asked = Date.now();
   const timer = setInterval(async () => {
     if (card.state !== "writing") return clearInterval(timer);
-    const reply = await fetch(id ? `pictures/${id}` : "robots.txt", { method: "HEAD" }).catch(() => null);
+    const reply = await fetch(id ? `pictures/${id}` : "./", { method: "HEAD" }).catch(() => null);
     const isTaken = card.task || Date.now() - asked < PATIENCE_MS;
     if (!reply?.ok || !isTaken) page.end("failed");
   }, 3000);

@@ -3,6 +3,7 @@
 Gradio has many more: files, uploads to disk, a proxy for any URL, an API. None of them is reachable here.
 """
 
+import asyncio
 import json
 import re
 from pathlib import Path
@@ -24,7 +25,8 @@ OPEN = re.compile(  # "METHOD path"; a request that matches nothing here is not 
     r"|POST /gradio_api/(queue/join|cancel|reset)/?"
     r"|POST /pictures|HEAD /pictures/[\w-]+|GET /examples/[\w-]+\.(png|jpg|webp)"
 )
-MAX_EVENT_BYTES = 100_000  # of a request to Gradio: a question and settings; pictures go to /pictures
+MAX_EVENT_BYTES, EVENT_SECONDS = 100_000, 30  # of a request to Gradio: a question and settings; pictures go to /pictures
+PICTURE_SECONDS = 300  # a slow line may take so long
 HEADERS = {
     "content-security-policy": "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; object-src 'none'",
     "x-content-type-options": "nosniff",
@@ -61,13 +63,23 @@ class Gate:
         await self.app(scope, receive, send_with_headers)
 
 
+async def _body(request: Request, max_bytes: int, seconds: float) -> bytes:
+    """Raises Refused for a body that is too large or takes too long."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            async for part in request.stream():
+                body += part
+                if len(body) > max_bytes:
+                    raise Refused(413, "too_large", f"over {max_bytes / 1e6:g} MB")
+    except TimeoutError:
+        raise Refused(408, "too_slow", f"the request was not here within {seconds:g} s") from None
+    return bytes(body)
+
+
 async def _read_event(request: Request) -> bytes:
     """The body of a request to Gradio. Raises Refused for one that names a file: Gradio would open or download it."""
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_EVENT_BYTES:
-            raise Refused(413, "too_large", f"the request is over {MAX_EVENT_BYTES // 1000} kB")
+    body = await _body(request, MAX_EVENT_BYTES, EVENT_SECONDS)
     try:
         event = json.loads(body)
         names_file = _names_file(event)
@@ -75,7 +87,7 @@ async def _read_event(request: Request) -> bytes:
         raise Refused(400, "invalid_json", "the body is not JSON (or is nested too deeply)") from None
     if names_file:
         raise Refused(400, "no_files", "pictures are sent to /pictures; no path and no URL is opened")
-    return bytes(body)
+    return body
 
 
 def _names_file(value) -> bool:
@@ -99,15 +111,12 @@ def routes(pictures: HeldPictures) -> list[Route]:
     examples = {path.name: path for path in EXAMPLES.iterdir()} if EXAMPLES.is_dir() else {}
 
     async def put(request: Request) -> Response:
-        data = bytearray()
         try:
-            async for part in request.stream():
-                data += part
-                if len(data) > MAX_PICTURE_BYTES:
-                    return error_response(Refused(413, "too_large", f"over {MAX_PICTURE_BYTES // 1_000_000} MB"))
+            return JSONResponse({"id": pictures.put(await _body(request, MAX_PICTURE_BYTES, PICTURE_SECONDS))})
+        except Refused as error:
+            return error_response(error)
         except ClientDisconnect:
             return Response(status_code=499)
-        return JSONResponse({"id": pictures.put(bytes(data))})
 
     async def is_held(request: Request) -> Response:
         return Response(status_code=404 if pictures.get(request.path_params["name"]) is None else 204)

@@ -20,6 +20,7 @@ from depictqa.serve.protocol import PICTURES, Ask, Chunk, Refused, check_picture
 
 VOTES = ("up", "down", "flag")
 REMEMBERED = 2000  # answers that can still be voted on
+MAX_VOTES = 10  # on one answer, changes of mind included
 WAITING_PER_SLOT = 10
 log = logging.getLogger("depictqa.web")
 
@@ -91,9 +92,13 @@ class Handlers:
     def vote(self, event: gradio.EventData) -> dict:
         """Write a vote (`id` of an answer, `vote`) down; what the card then shows."""
         name, vote = event._data.get("id"), event._data.get("vote")
-        if vote not in VOTES or name not in self._answers:
+        about = self._answers.get(name) if isinstance(name, str) else None
+        if vote not in VOTES or about is None:
             raise gradio.Error("That answer is too old to vote on.", print_exception=False)
-        self.votes.write(vote, self._answers[name])
+        about["votes"] = about.get("votes", 0) + 1
+        if about["votes"] > MAX_VOTES:
+            raise gradio.Error("You have changed your mind often enough.", print_exception=False)
+        self.votes.write(vote, about)
         return {"id": name, "vote": vote}
 
     async def health(self) -> tuple[list[str], str]:
