@@ -7,21 +7,27 @@ and a restarted controller needs nothing else to find them.
 """
 
 import argparse
+import asyncio
+import functools
 import json
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 import httpx
 from fastapi import Request
 from pydantic import ValidationError
+from starlette.middleware.cors import CORSMiddleware
 
 from depictqa.config import load_serve_config
 from depictqa.errors import exit_cleanly
 from depictqa.serve import chat
+from depictqa.serve.keys import LIVENESS, RequireKey, bearer, read_keys
+from depictqa.serve.metrics import Measured, Metrics
 from depictqa.serve.protocol import (
     FORM_DOCS,
     Ask,
@@ -34,10 +40,13 @@ from depictqa.serve.protocol import (
     read_ask,
     task_of,
 )
-from depictqa.serve.wire import Stream, bind, make_app, read_json, run, start_log, while_connected
+from depictqa.serve.registration import keep_registered
+from depictqa.serve.wire import Grace, Stream, bind, make_app, read_json, run, start_log, while_connected
 
 CONNECT_SECONDS, SILENT_SECONDS = 2, 10  # a worker says something every few seconds, or it is dead
 ELSEWHERE = (429, 503)  # another worker may well answer
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+OF_WORKERS = ("/workers", "/assess")  # routes that take the secret; all others take the keys
 log = logging.getLogger("depictqa.controller")
 
 
@@ -73,32 +82,46 @@ class Controller:
     Args:
         order: puts the workers of a model in the order in which they are tried.
         expiry_seconds: a worker that is not heard of for this long is forgotten.
+        worker_hosts: the hosts that workers may be on.
+        secret: what is shown to workers.
     """
 
-    def __init__(self, order: Callable[[list[Entry]], list[Entry]], expiry_seconds: float):
-        self._order, self._expiry_seconds = order, expiry_seconds
-        self._entries: dict[str, Entry] = {}
+    def __init__(
+        self,
+        order: Callable[[list[Entry]], list[Entry]],
+        expiry_seconds: float,
+        worker_hosts: Sequence[str] = LOOPBACK,
+        secret: tuple[str, ...] = (),
+    ):
+        self._order, self._expiry_seconds, self._worker_hosts = order, expiry_seconds, frozenset(worker_hosts)
+        self._entries: dict[tuple[str, str], Entry] = {}  # (url, model): a controller has several models at one url
+        self.grace = Grace()
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=20)
         timeout = httpx.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS, pool=None)
-        self.client = httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False)
+        self.client = httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False, headers=bearer(secret))
 
     def register(self, info: WorkerInfo) -> None:
-        entry = self._entries.get(info.url)
+        """Raises Refused: its url is on a host that workers are not allowed on."""
+        host = urlsplit(info.url).hostname
+        if host not in self._worker_hosts:
+            allowed = ", ".join(sorted(self._worker_hosts))
+            raise Refused(403, "host_not_allowed", f"url: no worker is allowed on {host} (controller.worker_hosts: {allowed})")
+        entry = self._entries.get((info.url, info.name))
         if entry is None:
             log.info("worker %s (%s) is here", info.url, info.name)
-            self._entries[info.url] = Entry(info)
+            self._entries[info.url, info.name] = Entry(info)
         else:
             entry.info, entry.seen_at = info, time.monotonic()
 
-    def forget(self, url: str, why: str) -> None:
-        if self._entries.pop(url, None) is not None:
-            log.info("worker %s is gone: %s", url, why)
+    def forget(self, info: WorkerInfo, why: str) -> None:
+        if self._entries.pop((info.url, info.name), None) is not None:
+            log.info("worker %s (%s) is gone: %s", info.url, info.name, why)
 
     def workers(self) -> list[Entry]:
         """Those that are alive, as far as we know."""
         oldest = time.monotonic() - self._expiry_seconds
-        for url in [url for url, entry in self._entries.items() if entry.seen_at < oldest]:
-            self.forget(url, "its heartbeat stopped")
+        for info in [entry.info for entry in self._entries.values() if entry.seen_at < oldest]:
+            self.forget(info, "its heartbeat stopped")
         return list(self._entries.values())
 
     def status(self) -> dict:
@@ -111,6 +134,19 @@ class Controller:
 
     def models(self) -> list[str]:
         return sorted({entry.info.name for entry in self.workers()})
+
+    def as_workers(self, url: str) -> list[WorkerInfo]:
+        """What a parent is told: one worker for each model, with the slots and the load of all that have it."""
+        groups = {name: [entry for entry in self.workers() if entry.info.name == name] for name in self.models()}
+        return [
+            WorkerInfo(
+                name=name,
+                url=url,
+                slots=sum(entry.info.slots for entry in group),
+                load=sum(max(entry.info.load, entry.running) for entry in group),
+            )
+            for name, group in groups.items()
+        ]
 
     def choose_model(self, asked: str | None) -> str:
         """Raises Refused where no worker has that model, or there is no worker at all."""
@@ -134,14 +170,15 @@ class Controller:
                 async with aclosing(self._ask_worker(entry.info.url, ask, pictures)) as chunks:
                     async for chunk in chunks:
                         has_begun = has_begun or bool(chunk.text)
+                        self.grace.check()
                         yield chunk
                 return
             except httpx.HTTPError as error:
-                self.forget(entry.info.url, type(error).__name__)
+                self.forget(entry.info, type(error).__name__)
                 failure = Refused(502, "worker_gone", "the worker went away while it was answering; please ask again")
             except Refused as error:
                 failure = error
-                if error.status not in ELSEWHERE:
+                if error.status not in ELSEWHERE or self.grace.is_over:
                     raise
             finally:
                 entry.running -= 1
@@ -192,21 +229,60 @@ async def _lines(chunks: AsyncGenerator[Chunk, None]) -> AsyncGenerator[str, Non
             yield Chunk(error=Problem(code=error.code, message=error.message)).line()
 
 
-def build_app(controller: Controller):
+def build_app(
+    controller: Controller,
+    keys: tuple[str, ...] = (),
+    secret: tuple[str, ...] = (),
+    cors_origins: Sequence[str] = (),
+    registering: Coroutine | None = None,
+):
+    """The HTTP API.
+
+    Args:
+        keys: of those who may ask; none: everyone may.
+        secret: of workers and of a parent; none: everyone may be one.
+        cors_origins: web pages of others that may ask from a browser.
+        registering: runs as long as the app does.
+    """
+
     @asynccontextmanager
     async def lifespan(app):
+        task = asyncio.create_task(registering) if registering is not None else None
         yield
+        if task is not None:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         await controller.client.aclose()
 
     app = make_app("DepictQA", description="Image quality assessment in words.", lifespan=lifespan)
+    app.add_middleware(RequireKey, keys_of=lambda path: secret if path in OF_WORKERS else keys)
+    if cors_origins:
+        app.add_middleware(CORSMiddleware, allow_origins=list(cors_origins), allow_methods=["*"], allow_headers=["*"])
+    metrics = Metrics()
+    app.add_middleware(Measured, metrics=metrics)
+    workers = metrics.gauge("workers", "Workers that are up.", ("model",))
+    slots = metrics.gauge("slots", "Questions that they can have in work.", ("model",))
+    load = metrics.gauge("load", "Questions that they have in work or waiting.", ("model",))
 
-    @app.get("/health")
+    @app.get(LIVENESS)
     async def health():
         return {"ok": True}
 
     @app.get("/status")
     async def status():
         return controller.status()
+
+    @app.get("/metrics")
+    async def show_metrics():
+        """Figures in the text format of Prometheus."""
+        for gauge in (workers, slots, load):
+            gauge.clear()
+        for entry in controller.workers():
+            workers.labels(entry.info.name).inc()
+            slots.labels(entry.info.name).inc(entry.info.slots)
+            load.labels(entry.info.name).inc(max(entry.info.load, entry.running))
+        return metrics.response()
 
     @app.post("/workers")
     async def register(info: WorkerInfo):
@@ -215,8 +291,15 @@ def build_app(controller: Controller):
 
     @app.delete("/workers")
     async def unregister(info: WorkerInfo):
-        controller.forget(info.url, "it said goodbye")
+        controller.forget(info, "it said goodbye")
         return {"ok": True}
+
+    @app.post("/assess", openapi_extra=FORM_DOCS)
+    async def assess_as_worker(request: Request):
+        """What a parent asks: as a worker's, always lines of JSON."""
+        ask, pictures = await read_ask(request)
+        ask.model = controller.choose_model(ask.model)
+        return await Stream.begin(request.receive, _lines(controller.answer(ask, pictures)), "application/x-ndjson")
 
     @app.get("/v1/models")
     async def models():
@@ -256,10 +339,19 @@ def main() -> None:
     args = parser.parse_args()
     config = load_serve_config(args.cfg)
     settings = config.controller
+    keys = read_keys(settings.keys_file, "controller.keys_file")
+    secret = read_keys(config.secret_file, "secret_file")
     bound = bind(settings.host, settings.port, "controller.port")
     start_log(config.log_dir, "controller")
     log.info("at http://%s:%s", settings.host, settings.port)
-    run(build_app(Controller(ORDERS[settings.dispatch_method], settings.expiry_seconds)), bound)
+    if settings.host not in LOOPBACK and not (keys and secret):
+        log.warning("reachable from other machines without keys: set controller.keys_file and secret_file (docs/serving.md)")
+    controller = Controller(ORDERS[settings.dispatch_method], settings.expiry_seconds, settings.worker_hosts, secret)
+    registering = None
+    if settings.parent:
+        infos = functools.partial(controller.as_workers, settings.url)
+        registering = keep_registered(settings.parent, infos, settings.heartbeat_seconds, bearer(secret))
+    run(build_app(controller, keys, secret, settings.cors_origins, registering), bound, controller.grace)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from starlette.middleware import Middleware
 
 from depictqa.config import load_serve_config
 from depictqa.errors import exit_cleanly
+from depictqa.serve.keys import bearer, read_keys
 from depictqa.serve.page.client import Client, HeldPictures
 from depictqa.serve.page.gate import Gate, routes
 from depictqa.serve.page.handlers import Handlers, Votes
@@ -42,8 +43,9 @@ def main() -> None:
     start_log(config.log_dir, "web")
     pictures, votes = HeldPictures(), Votes(config.log_dir)
     slots = settings.concurrency_count
-    models, _ = asyncio.run(Handlers(Client(settings.controller_url), pictures, votes, slots).health())
-    handlers = Handlers(Client(settings.controller_url), pictures, votes, slots, moderation)  # a client is of one event loop
+    asked = settings.controller_url, bearer(read_keys(settings.key_file, "gradio.key_file"))
+    models, _ = asyncio.run(Handlers(Client(*asked), pictures, votes, slots).health())
+    handlers = Handlers(Client(*asked), pictures, votes, slots, moderation)  # a client is of one event loop
     blocks = build_page(handlers, models, settings)
     asked_to_stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

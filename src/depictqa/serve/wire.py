@@ -20,7 +20,10 @@ from starlette.responses import Response
 from depictqa.errors import InputError
 from depictqa.serve.protocol import MAX_BODY_BYTES, Refused, explain
 
-SHUTDOWN_SECONDS = 30  # answers in work may take this long after SIGTERM
+SHUTDOWN_SECONDS = 30  # after SIGTERM everything has ended
+GRACE_SECONDS = 24  # answers in work may take this long after SIGTERM, then they end with an error
+SEND_SECONDS = 15  # a client that takes nothing for this long is cut off
+BODY_SECONDS = 30  # a request's body has to be here by then
 RETRY_AFTER = {429: "1", 503: "2"}  # seconds
 T = TypeVar("T")
 LOG_BYTES, LOG_FILES = 10_000_000, 5
@@ -73,7 +76,8 @@ class Stream(Response):
 
     async def __call__(self, scope, receive, send) -> None:
         async def put(text: str, more: bool = True) -> None:
-            await send({"type": "http.response.body", "body": text.encode(), "more_body": more})
+            async with asyncio.timeout(SEND_SECONDS):
+                await send({"type": "http.response.body", "body": text.encode(), "more_body": more})
 
         async def pump() -> None:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -82,13 +86,16 @@ class Stream(Response):
                 await put(text)
             await put("", more=False)
 
-        with suppress(ClientLeft):
+        with suppress(ClientLeft, TimeoutError):
             async with aclosing(self._source):
                 await while_connected(receive, pump())
 
 
 class LimitBody:
-    """ASGI middleware: a body over MAX_BODY_BYTES is refused before it is read, or as soon as it gets there."""
+    """ASGI middleware: a body over MAX_BODY_BYTES is refused before it is read, or as soon as it gets there.
+
+    One that is still not here after BODY_SECONDS is refused, too.
+    """
 
     def __init__(self, app):
         self.app = app
@@ -100,12 +107,20 @@ class LimitBody:
         announced = dict(scope["headers"]).get(b"content-length", b"0")
         if announced.isdigit() and int(announced) > MAX_BODY_BYTES:
             return await error_response(refused)(scope, receive, send)
-        read = 0
+        read, is_whole = 0, False
+        deadline = asyncio.get_running_loop().time() + BODY_SECONDS
 
         async def counted():
-            nonlocal read
-            message = await receive()
+            nonlocal read, is_whole
+            if is_whole:
+                return await receive()  # the client's leaving
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise Refused(408, "too_slow", f"the request's body was not here within {BODY_SECONDS} s") from None
             read += len(message.get("body", b""))
+            is_whole = not message.get("more_body", False)
             if read > MAX_BODY_BYTES:
                 raise refused
             return message
@@ -114,8 +129,8 @@ class LimitBody:
 
 
 def error_response(error: Refused) -> JSONResponse:
-    headers = {"retry-after": RETRY_AFTER[error.status]} if error.status in RETRY_AFTER else None
-    return JSONResponse(error.body, error.status, headers)
+    headers = {"retry-after": RETRY_AFTER[error.status]} if error.status in RETRY_AFTER else {}
+    return JSONResponse(error.body, error.status, headers | ({"www-authenticate": "Bearer"} if error.status == 401 else {}))
 
 
 def make_app(title: str, **options) -> FastAPI:
@@ -165,12 +180,40 @@ def bind(host: str, port: int, key: str) -> socket.socket:
     return bound
 
 
-def run(app, bound: socket.socket) -> None:
-    """Serve until SIGTERM or Ctrl-C; answers in work are finished."""
+class Grace:
+    """The time between SIGTERM and the end. `is_over`: answers in work are to end with an error now."""
+
+    def __init__(self):
+        self.is_over = False
+
+    def begin(self) -> None:
+        asyncio.get_running_loop().call_later(GRACE_SECONDS, self._end)
+
+    def check(self) -> None:
+        """Raises Refused once the time is over."""
+        if self.is_over:
+            raise Refused(503, "stopping", "this server is stopping; please ask again in a moment")
+
+    def _end(self) -> None:
+        self.is_over = True
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, grace: Grace):
+        super().__init__(config)
+        self._grace = grace
+
+    async def shutdown(self, sockets=None) -> None:
+        self._grace.begin()
+        await super().shutdown(sockets)
+
+
+def run(app, bound: socket.socket, grace: Grace) -> None:
+    """Serve until SIGTERM or Ctrl-C; answers in work are finished, or ended when the grace is over."""
     settings = uvicorn.Config(
         app, log_config=None, access_log=False, timeout_graceful_shutdown=SHUTDOWN_SECONDS, timeout_keep_alive=30
     )
-    uvicorn.Server(settings).run(sockets=[bound])
+    _Server(settings, grace).run(sockets=[bound])
 
 
 def start_log(log_dir: str, name: str) -> logging.Logger:

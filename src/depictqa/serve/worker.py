@@ -11,15 +11,16 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 
-import httpx
 from easydict import EasyDict
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 
 from depictqa.config import load_config, load_serve_config, parse_overrides
 from depictqa.errors import exit_cleanly
-from depictqa.serve.protocol import FORM_DOCS, NAMES, PICTURES, Ask, Chunk, WorkerInfo, read_ask, task_of
-from depictqa.serve.wire import Stream, bind, make_app, run, start_log, while_connected
+from depictqa.serve.keys import LIVENESS, RequireKey, bearer, read_keys
+from depictqa.serve.protocol import FORM_DOCS, NAMES, PICTURES, Ask, Chunk, Problem, WorkerInfo, read_ask, task_of
+from depictqa.serve.registration import keep_registered
+from depictqa.serve.wire import Grace, Stream, bind, make_app, run, start_log, while_connected
 
 PING_SECONDS = 3  # a line goes out at least this often, so that a dead worker is told from a busy one
 DECODERS = 2  # requests whose pictures are decoded at a time: each may take a few hundred MB
@@ -39,6 +40,7 @@ class Worker:
 
     def __init__(self, engine, preprocess, defaults, settings: EasyDict):
         self.engine, self.preprocess, self.defaults, self.settings = engine, preprocess, defaults, settings
+        self.grace = Grace()
         self._decoders = asyncio.Semaphore(DECODERS)
 
     @property
@@ -80,44 +82,38 @@ class Worker:
                 yield chunk.line()
                 if chunk.done or chunk.error:
                     return
+                if self.grace.is_over:
+                    yield Chunk(error=Problem(code="stopping", message="this worker is stopping")).line()
+                    return
                 with suppress(TimeoutError):  # then the last line goes out once more
                     chunk = await asyncio.wait_for(chunks.get(), PING_SECONDS)
         finally:
             self.engine.leave(job)
 
-    async def keep_registered(self) -> None:
-        """Tell the controller every few seconds that we are here. It may be down for a while, or come back empty."""
-        reachable = None
-        async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
-            while True:
-                try:
-                    response = await client.post(f"{self.settings.controller}/workers", json=self.info.model_dump())
-                    response.raise_for_status()
-                    now, words = True, "registered with"
-                except httpx.HTTPError as error:
-                    now, words = False, f"{type(error).__name__} from"
-                if now != reachable:
-                    log.info("%s the controller at %s", words, self.settings.controller)
-                reachable = now
-                await asyncio.sleep(self.settings.heartbeat_seconds)
 
-    async def unregister(self) -> None:
-        with suppress(httpx.HTTPError):
-            async with httpx.AsyncClient(timeout=2, trust_env=False) as client:
-                await client.request("DELETE", f"{self.settings.controller}/workers", json=self.info.model_dump())
+def build_app(worker: Worker, secret: tuple[str, ...] = ()):
+    """The worker's HTTP side. `secret`: what the controller shows, and what is shown to it; empty: none."""
+    settings = worker.settings
 
-
-def build_app(worker: Worker):
     @asynccontextmanager
     async def lifespan(app):
-        registering = None if worker.settings.no_register else asyncio.create_task(worker.keep_registered())
+        registering = None
+        if not settings.no_register:
+            beats = keep_registered(settings.controller, lambda: [worker.info], settings.heartbeat_seconds, bearer(secret))
+            registering = asyncio.create_task(beats)
         yield
         if registering is not None:
             registering.cancel()
-            await worker.unregister()
+            with suppress(asyncio.CancelledError):
+                await registering
         await run_in_threadpool(worker.engine.close)
 
     app = make_app("DepictQA worker", lifespan=lifespan)
+    app.add_middleware(RequireKey, keys_of=lambda path: secret)
+
+    @app.get(LIVENESS)
+    async def health():
+        return {"ok": True}
 
     @app.get("/status")
     async def status():
@@ -149,13 +145,14 @@ def main() -> None:
     from depictqa.serve.worker_engine import Engine
 
     get_assessor = lazy_assessor(config)  # absent weights are said before anything is done
-    settings = serve.worker
+    settings, secret = serve.worker, read_keys(serve.secret_file, "secret_file")
     bound = bind(settings.host, settings.port, "worker.port")
     start_log(serve.log_dir, "worker")
     log.info("loading %s", settings.model_name)
     engine = Engine(get_assessor(), settings.limit_model_concurrency, settings.limit_waiting, settings.stream_interval)
     log.info("%s answers at %s", settings.model_name, settings.worker_url)
-    run(build_app(Worker(engine, build_preprocessor(config), build_sampling(config), settings)), bound)
+    worker = Worker(engine, build_preprocessor(config), build_sampling(config), settings)
+    run(build_app(worker, secret), bound, worker.grace)
 
 
 if __name__ == "__main__":
