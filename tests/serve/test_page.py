@@ -109,7 +109,8 @@ def test_an_example_is_one_click_and_an_answer(visit):
     visitor.page.locator(".dq-example").nth(3).click()
     visitor.page.locator('[data-slot="b"] img').wait_for()
     assert visitor.page.input_value("#dq-question textarea").startswith("Which image has the better quality")
-    card = visitor.ask()
+    visitor.page.locator("#dq-question textarea").press("Shift+Enter")
+    card = visitor.page.locator(".dq-card").first
     assert visitor.answer_of(card) in ("Image A", "Image B")
     assert "quality_compare_noref" in card.locator("small").text_content()
     assert card.locator(".dq-truth").text_content() == "In truth: both are compressed, A more"
@@ -311,6 +312,9 @@ def test_closer_look(visit):
     assert page.evaluate(transforms)[0] != zoomed[0]
     page.get_by_text("Fit", exact=True).click()
     assert page.evaluate(transforms) == ["translate(0%, 0%) scale(1)"] * 2
+    fit = page.locator(".dq-zoom").text_content()
+    page.set_viewport_size({"width": 700, "height": 900})
+    page.wait_for_function(f"document.querySelector('.dq-zoom').textContent !== {fit!r}")
     page.get_by_text("Swipe", exact=True).click()
     assert page.locator(".dq-pane").count() == 1
     page.get_by_label("Swipe", exact=True).fill("20")

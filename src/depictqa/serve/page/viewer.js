@@ -13,7 +13,8 @@ const bar = make("div", { class: "dq-bar" }, ...modes, pairs,
   make("button", { type: "button", title: "Smaller", "aria-label": "Zoom out", onclick: () => zoom(1 / 1.5) }, "−"),
   zoomText,
   make("button", { type: "button", title: "Larger", "aria-label": "Zoom in", onclick: () => zoom(1.5) }, "+"),
-  make("button", { type: "button", title: "The whole picture", onclick: () => move(0, 0, 1) }, "Fit"));
+  make("button", { type: "button", title: "The whole picture", onclick: () => move(0, 0, 1) }, "Fit"),
+  make("button", { type: "button", title: "Pixel by pixel", onclick: () => zoom(1 / pixelSize()) }, "1:1"));
 const root = element.querySelector(".dq-root");
 root.append(bar, panes);
 
@@ -21,7 +22,7 @@ const given = () => ["ref", "a", "b"].filter((slot) => page.given?.[slot]);
 
 function pane(slots) {
   const layers = slots.map((slot, index) => make("div", { class: "dq-layer", "data-layer": index },
-    make("img", { src: page.given[slot].url, alt: LABELS[slot], draggable: "false" })));
+    make("img", { src: page.given[slot].url, alt: LABELS[slot], draggable: "false", onload: place })));
   const names = slots.map((slot, index) => make("span", { class: `dq-name dq-name-${index}` }, LABELS[slot]));
   const made = make("div", { class: "dq-pane", onwheel: wheel, onpointerdown: hold }, ...layers, ...names);
   if (slots.length === 2) {
@@ -54,11 +55,18 @@ function draw() {
 function place() {
   for (const image of panes.querySelectorAll(".dq-layer img")) {
     image.style.transform = `translate(${100 * state.x}%, ${100 * state.y}%) scale(${state.scale})`;
-    image.classList.toggle("dq-pixels", state.scale >= 3);
+    image.classList.toggle("dq-pixels", pixelSize() >= 3);
   }
   for (const layer of panes.querySelectorAll('[data-layer="1"]')) layer.style.clipPath = `inset(0 0 0 ${state.line}%)`;
   for (const line of panes.querySelectorAll(".dq-line")) line.style.left = `${state.line}%`;
-  zoomText.textContent = percent(state.scale);
+  zoomText.textContent = percent(pixelSize());
+}
+
+/** How large a pixel of the first picture is on the screen, in pixels of the screen. */
+function pixelSize() {
+  const image = panes.querySelector("img");
+  if (!image?.naturalWidth) return state.scale;
+  return state.scale * Math.min(image.clientWidth / image.naturalWidth, image.clientHeight / image.naturalHeight);
 }
 
 /** Zoom by a factor about a point of the pane, as shares of its size from its middle. */
@@ -107,5 +115,6 @@ function hold(event) {
   for (const name of ["pointerup", "pointercancel"]) target.addEventListener(name, release);
 }
 
+window.addEventListener("resize", place);
 page.look = draw;
 draw();
