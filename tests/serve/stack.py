@@ -55,19 +55,19 @@ def until(condition, seconds: float = 60):
     raise AssertionError("it did not come true in time")
 
 
-def get(url: str) -> dict:
+def get(url: str, headers: dict | None = None) -> dict:
     """JSON of a GET, or {} where nobody listens yet."""
     try:
-        return httpx.get(url, trust_env=False).json()
+        return httpx.get(url, headers=headers, trust_env=False).json()
     except (httpx.HTTPError, ValueError):
         return {}
 
 
 class Stack:
-    """Starts parts in `folder`, and ends them all in `close`."""
+    """Starts parts in `folder`, and ends them all in `close`. `settings` are merged over every serve.yaml."""
 
     def __init__(self, folder: Path):
-        self.folder, self.processes = folder, []
+        self.folder, self.processes, self.settings = folder, [], {}
         folder.mkdir(parents=True, exist_ok=True)
         self.url = f"http://127.0.0.1:{free_port()}"
         self.page_url = f"http://127.0.0.1:{free_port()}"
@@ -84,6 +84,8 @@ class Stack:
             | {"heartbeat_seconds": 0.5}
             | worker,
         }
+        for key, value in self.settings.items():
+            values[key] = values[key] | value if isinstance(value, dict) else value
         path = self.folder / f"serve{port}.yaml"
         path.write_text(yaml.safe_dump(values), encoding="utf-8")
         return path, url
@@ -103,13 +105,14 @@ class Stack:
         until(lambda: get(f"{self.url}/health"))
         return process
 
-    def start_worker(self, slow: bool = False, **worker) -> tuple[subprocess.Popen, str]:
-        """A worker that is registered: (process, url)."""
+    def start_worker(self, slow: bool = False, wait: bool = True, **worker) -> tuple[subprocess.Popen, str]:
+        """A worker that is registered, unless nobody waits for that: (process, url)."""
         path, url = self.config(**worker)
         config = tiny_config(self.folder / path.stem, infer={"max_new_tokens": 400 if slow else 24})
         program = ("-c", SLOW_WORKER) if slow else ("-m", "depictqa.serve.worker")
         process = self.start(program, "--cfg", config, "--serve_cfg", path)
-        until(lambda: url in [row["url"] for row in get(f"{self.url}/status").get("workers", [])])
+        if wait:
+            until(lambda: url in [row["url"] for row in get(f"{self.url}/status").get("workers", [])])
         return process, url
 
     def post(self, question: str | None = QUESTION, route: str = "/v1/assess", **options) -> httpx.Response:
