@@ -125,7 +125,7 @@ def test_extreme_shapes_reach_the_model(size):
         (b"this is text", "not a readable image"),
         (encode(PICTURE, "PNG")[:60], "not a readable image"),
         (encode(PICTURE.resize((64, 64)), "JPEG")[:700], "not a readable image"),
-        (bomb(20_000, 20_000), r"not a readable image \(.*400000000 pixels"),
+        (bomb(20_000, 20_000), "far too many pixels; at most 100,000,000 are read"),
         (bomb(13_000, 13_000), "13000 x 13000 pixels; at most 100,000,000 are read"),
         (encode(PICTURE, "PDF"), "not a readable image"),
         (encode(PICTURE, "EPS"), "not a readable image"),  # Pillow would start Ghostscript

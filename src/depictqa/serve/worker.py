@@ -18,7 +18,7 @@ from fastapi.concurrency import run_in_threadpool
 from depictqa.config import load_config, load_serve_config, parse_overrides
 from depictqa.errors import exit_cleanly
 from depictqa.serve.keys import LIVENESS, RequireKey, bearer, read_keys
-from depictqa.serve.protocol import FORM_DOCS, NAMES, PICTURES, Ask, Chunk, Problem, WorkerInfo, read_ask, task_of
+from depictqa.serve.protocol import FORM_DOCS, MAX_PIXELS, NAMES, PICTURES, Ask, Chunk, Problem, WorkerInfo, read_ask, task_of
 from depictqa.serve.registration import keep_registered
 from depictqa.serve.wire import Grace, Stream, bind, make_app, run, start_log, while_connected
 
@@ -59,7 +59,7 @@ class Worker:
         from depictqa.model.generation import Sampling
 
         def decode(name: str):
-            return self.preprocess(open_image(pictures[name], NAMES[name]))
+            return self.preprocess(open_image(pictures[name], NAMES[name], MAX_PIXELS))
 
         task = task_of(pictures)
         async with self._decoders:
