@@ -13,7 +13,11 @@ import signal
 import threading
 import time
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when gradio is imported
+os.environ |= {  # read when gradio is imported
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "GRADIO_ANALYTICS_MAX_EVENTS": "1",  # else it keeps 10,000 events, and makes a pandas table of them after each one
+    "GRADIO_ANALYTICS_CACHE_FREQUENCY": "1000000000",
+}
 
 import gradio
 from starlette.middleware import Middleware
@@ -28,6 +32,7 @@ from depictqa.serve.page.layout import FONTS, STYLE, build_page
 from depictqa.serve.page.moderation import Moderation
 from depictqa.serve.wire import SHUTDOWN_SECONDS, bind, start_log
 
+SESSIONS = 500  # browser tabs that Gradio keeps about 50 kB for; a tab that it forgot goes on as a new one
 log = logging.getLogger("depictqa.web")
 
 
@@ -58,6 +63,7 @@ def main() -> None:
         theme=gradio.themes.Soft(font=FONTS, font_mono=("ui-monospace", "monospace")),
         css=STYLE,
         footer_links=[],
+        state_session_capacity=SESSIONS,
         ssr_mode=False,
         run_history=False,
         enable_monitoring=False,
