@@ -30,7 +30,7 @@ from depictqa.serve.page.gate import Gate, routes
 from depictqa.serve.page.handlers import Handlers, Votes
 from depictqa.serve.page.layout import FONTS, STYLE, build_page
 from depictqa.serve.page.moderation import Moderation
-from depictqa.serve.wire import SHUTDOWN_SECONDS, bind, start_log
+from depictqa.serve.wire import GRACE_SECONDS, bind, start_log
 
 SESSIONS = 500  # browser tabs that Gradio keeps about 50 kB for; a tab that it forgot goes on as a new one
 log = logging.getLogger("depictqa.web")
@@ -74,7 +74,7 @@ def main() -> None:
     log.info("the page is at http://%s:%s", settings.host, settings.port)
     asked_to_stop.wait()
     handlers.stopping = True
-    end = time.monotonic() + SHUTDOWN_SECONDS
+    end = time.monotonic() + GRACE_SECONDS
     while handlers.running and time.monotonic() < end:
         time.sleep(0.1)
     time.sleep(1)  # the last words are on their way

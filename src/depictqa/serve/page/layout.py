@@ -14,7 +14,7 @@ from depictqa.serve.protocol import MAX_PICTURE_BYTES, MAX_QUESTION, MAX_TOKENS,
 HERE = Path(__file__).parent
 STYLE = (HERE / "page.css").read_text(encoding="utf-8")
 FONTS = ("system-ui", "sans-serif")  # none is fetched from elsewhere
-REFRESH_SECONDS = 10  # between two looks at which models are up
+REFRESH_SECONDS = 5  # between two looks at which models are up
 _WORD = " Answer the question using a single word or phrase."
 QUESTIONS = {  # to try, by the kind of task
     "single": [
