@@ -20,12 +20,12 @@ const PATIENCE_MS = 6000; // for the first word of the page's server
 let count = 0;
 
 function button(name, text, hint, onclick) {
-  return make("button", { type: "button", "data-do": name, title: hint, "aria-label": hint, onclick }, text);
+  return make("button", { type: "button", "data-do": name, title: hint, onclick }, text);
 }
 
-function addCard(pictures, question, settings) {
+function addCard(pictures, question) {
   const key = `${Date.now().toString(36)}-${count++}`;
-  const card = { key, pictures: { ...pictures }, question, settings, state: "writing" };
+  const card = { key, pictures: { ...pictures }, question, state: "writing" };
   card.text = make("p", { class: "dq-answer" });
   card.problem = make("p", { class: "dq-problem", role: "alert" });
   card.sure = make("div", { class: "dq-sure" });
@@ -57,6 +57,7 @@ function addCard(pictures, question, settings) {
   list.prepend(card.root);
   title.hidden = false;
   show(card);
+  card.root.scrollIntoView({ block: "nearest", behavior: "smooth" });
   return card;
 }
 
@@ -111,7 +112,7 @@ watch("value", () => {
 /** The arguments of the server's function, its pictures sent; a card stands for the answer from now on. */
 page.ask = async (pictures, question, settings) => {
   if (writing().length) throw new Error("one answer at a time");
-  const card = addCard(pictures, question, settings);
+  const card = addCard(pictures, question);
   try {
     const ids = await page.send(card.pictures);
     if (card.state !== "writing") throw new Error("stopped");

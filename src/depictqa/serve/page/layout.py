@@ -35,6 +35,11 @@ NOTES = (
     "Answers come from a model and may be wrong. Pictures stay in this server's memory for an hour at most and are never "
     "written down. A vote keeps the question, the answer and the pictures' checksums."
 )
+HELP = {
+    "ref": "Optional, what it should look like: drop, paste or click",
+    "a": "Drop, paste or click",
+    "b": "To compare: drop, paste or click",
+}
 HINT = "What would you like to know? Shift + Enter asks."
 ROOT = '<div class="dq-root"></div>'
 
@@ -68,7 +73,7 @@ def build_page(handlers: Handlers, models: list[str], settings: EasyDict) -> gra
     """
     examples = json.loads((EXAMPLES / "examples.json").read_text(encoding="utf-8"))
     table = {
-        "slots": [{"name": name, "label": NAMES[name]} for name in PICTURES],
+        "slots": [{"name": name, "label": NAMES[name], "help": HELP[name]} for name in PICTURES],
         "tasks": tasks(),
         "questions": QUESTIONS,
         "examples": examples,

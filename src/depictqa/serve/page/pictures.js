@@ -7,13 +7,13 @@ const taskLine = make("p", { class: "dq-task", role: "status" });
 const chips = make("div", { class: "dq-chips" });
 let pointedAt = null; // the slot under the pointer or in focus: where a pasted picture goes
 
-function box(slot, label) {
+function box(slot, label, help) {
   const input = make("input", {
     type: "file", accept: "image/*", "aria-label": label,
     onchange: () => { fill(slot, input.files); input.value = ""; },
   });
   const image = make("img", { alt: label, hidden: true });
-  const hint = make("span", { class: "dq-hint" }, "Drop, paste or click");
+  const hint = make("span", { class: "dq-hint" }, help);
   const note = make("p", { class: "dq-note" });
   const problem = make("p", { class: "dq-problem", role: "alert" });
   const remove = make("button", {
@@ -33,7 +33,7 @@ function box(slot, label) {
       fill(slot, event.dataTransfer.files);
     },
   }, make("header", {}, make("strong", {}, label), remove), make("label", {}, input, image, hint), note, problem);
-  boxes[slot] = { section, image, hint, note, problem, remove };
+  boxes[slot] = { help, section, image, hint, note, problem, remove };
   return section;
 }
 
@@ -64,7 +64,7 @@ function problemOf(file) {
 page.give = (pictures) => {
   for (const { name } of slots) {
     const picture = pictures[name] ?? null;
-    const { section, image, hint, note, problem, remove } = boxes[name];
+    const { help, section, image, hint, note, problem, remove } = boxes[name];
     if (picture === (given[name] ?? null)) continue;
     if (picture) {
       picture.url ??= URL.createObjectURL(picture.blob);
@@ -85,7 +85,7 @@ page.give = (pictures) => {
     problem.textContent = "";
     image.hidden = remove.hidden = !picture;
     hint.hidden = !!picture;
-    hint.textContent = "Drop, paste or click";
+    hint.textContent = help;
     section.classList.toggle("dq-full", !!picture);
   }
   const task = tasks[slots.map(({ name }) => name).filter((name) => given[name]).join("+")];
@@ -147,7 +147,7 @@ document.addEventListener("drop", (event) => {
 });
 
 element.querySelector(".dq-root").append(
-  make("div", { class: "dq-slots" }, ...slots.map(({ name, label }) => box(name, label))),
+  make("div", { class: "dq-slots" }, ...slots.map(({ name, label, help }) => box(name, label, help))),
   taskLine, chips,
   make("p", { class: "dq-label" }, "Or try one of these"),
   make("div", { class: "dq-examples" }, ...examples.map(exampleButton)),
