@@ -81,7 +81,35 @@ def test_python_that_is_too_old_is_refused(clone):
     assert process.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("script", ["install.sh", "quickstart.sh", "run_tests.sh", ".ci/run"])
+@pytest.mark.parametrize("script", ["install.sh", "quickstart.sh", "run_tests.sh", "tests/install_browser.sh", ".ci/run"])
 def test_script_parses(script):
     shell = "bash" if (ROOT / script).read_text().startswith("#!/usr/bin/env bash") else "sh"
     subprocess.run([shell, "-n", ROOT / script], check=True)
+
+
+@pytest.mark.parametrize(
+    ("user", "has_browser", "apt_status", "asked", "words"),
+    [
+        (0, True, 0, 0, ""),
+        (1000, False, 0, 0, ""),
+        (0, False, 0, 2, ""),
+        (0, False, 1, 1, "chromium could not be installed:\nno such package\n"),
+    ],
+)
+def test_browser_is_installed_where_there_is_none(tmp_path, user, has_browser, apt_status, asked, words):
+    def program(name: str, code: str) -> None:
+        (tmp_path / name).write_text(f"#!/bin/sh\n{code}\n")
+        (tmp_path / name).chmod(0o755)
+
+    program("id", f"echo {user}")
+    program("apt-get", f'echo "$@" >> "{tmp_path}/asked"; echo no such package; exit {apt_status}')
+    if has_browser:
+        program("chromium", "")
+    for name in ("mktemp", "rm", "tail"):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    (tmp_path / "asked").touch()
+    command = [shutil.which("sh"), ROOT / "tests/install_browser.sh"]
+    process = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
+    assert (process.returncode, process.stderr) == (0, words)
+    lines = (tmp_path / "asked").read_text().splitlines()
+    assert len(lines) == asked and (asked < 2 or lines[1].endswith("chromium"))
