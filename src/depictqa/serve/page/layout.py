@@ -32,8 +32,8 @@ HEAD = """<div class="dq-root dq-head"><h1>DepictQA</h1>
 <p>What is wrong with a photo, how badly, and which of two is better.</p>
 <button type="button" id="dq-theme" title="Dark or light" aria-label="Dark or light">◐</button></div>"""
 NOTES = (
-    "Answers come from a model and may be wrong. Pictures stay in this server's memory for an hour at most and are never "
-    "written down. A vote keeps the question, the answer and the pictures' checksums."
+    "Answers come from a model and may be wrong. Pictures are held for an hour at most and are not kept. A vote keeps the "
+    "question, the answer and the pictures' checksums."
 )
 HELP = {
     "ref": "Optional, what it should look like: drop, paste or click",
