@@ -187,10 +187,13 @@ class Controller:
         raise failure
 
     async def _ask_worker(self, url: str, ask: Ask, pictures: dict[str, bytes]) -> AsyncGenerator[Chunk, None]:
-        async with self.client.stream("POST", f"{url}/assess", **form_of(ask, pictures)) as response:
+        whole = httpx.Request("POST", url, **form_of(ask, pictures))  # one piece: httpx would send a form in dozens
+        head = {"content-type": whole.headers["content-type"]}
+        async with self.client.stream("POST", f"{url}/assess", content=whole.read(), headers=head) as response:
             if response.status_code != 200:
                 raise _as_refused(response.status_code, await response.aread())
-            async for line in response.aiter_lines():
+            lines = response.aiter_lines()
+            async for line in lines:
                 try:
                     chunk = Chunk.model_validate_json(line)
                 except ValidationError:
@@ -199,6 +202,9 @@ class Controller:
                     raise Refused(503, chunk.error.code, chunk.error.message)
                 yield chunk
                 if chunk.done:
+                    with suppress(httpx.HTTPError, TimeoutError):  # a connection that was read to its end is used again
+                        async with asyncio.timeout(1):
+                            await anext(lines, None)
                     return
         raise httpx.RemoteProtocolError("the answer has no end")
 

@@ -1,0 +1,272 @@
+"""What a server on a network promises under load, and when parts of it die: real processes, real connections."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.serve.stack import OTHER, PICTURE, QUESTION, Stack, get, until
+
+pytestmark = pytest.mark.slow
+
+FAILING_WORKER = """
+import torch
+from depictqa.serve import worker, worker_engine
+
+def failing(*arguments, real=worker_engine.stream):
+    steps, reply, number = real(*arguments), None, 0
+    while True:
+        try:
+            step = steps.send(reply)
+        except StopIteration:
+            return
+        number += 1
+        if number == 3 and fail_with:
+            raise fail_with.pop()
+        reply = yield step
+
+fail_with = [RuntimeError("a kernel failed"), torch.OutOfMemoryError("out of memory")]
+worker_engine.stream = failing
+worker.main()
+"""
+SHORT_GRACE = "from depictqa.serve import wire\nwire.GRACE_SECONDS = 1\n"
+
+
+@pytest.fixture
+def stack(tmp_path):
+    """A controller."""
+    stack = Stack(tmp_path)
+    try:
+        stack.start_controller()
+        yield stack
+    finally:
+        stack.close()
+
+
+def form(**fields) -> dict:
+    return {"data": {"question": QUESTION, "confidence": "false"} | fields, "files": {"a": ("a", PICTURE)}}
+
+
+async def gather(count: int, one) -> list:
+    """`one(client, number)` so many times at once."""
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(trust_env=False, timeout=120, limits=limits) as client:
+        return await asyncio.gather(*(one(client, number) for number in range(count)))
+
+
+def test_overload_is_refused_at_once_and_what_is_taken_is_answered(stack):
+    """Four times as many questions as there is room for."""
+    _, worker_url = stack.start_worker(slow=True, limit_model_concurrency=4, limit_waiting=6)
+
+    async def one(client, number):
+        began = time.monotonic()
+        response = await client.post(f"{stack.url}/v1/assess", **form(max_tokens="8"))
+        return response, time.monotonic() - began
+
+    async def watch():
+        running = asyncio.create_task(gather(40, one))
+        most = 0
+        async with httpx.AsyncClient(trust_env=False) as client:
+            while not running.done():
+                status = (await client.get(f"{worker_url}/status")).json()
+                most = max(most, status["waiting"])
+                assert status["running"] <= 4
+                await asyncio.sleep(0.05)
+        return await running, most
+
+    results, most_waiting = asyncio.run(watch())
+    refused = [(response, seconds) for response, seconds in results if response.status_code == 429]
+    answered = [response for response, _ in results if response.status_code == 200]
+    assert len(answered) + len(refused) == 40 and 6 <= len(answered) < 40
+    assert all(response.headers["retry-after"] and response.json()["error"]["code"] == "busy" for response, _ in refused)
+    assert max(seconds for _, seconds in refused) < 3  # promised: 0.1 s; 40 clients and this test share the machine
+    assert most_waiting <= 6
+    assert get(f"{worker_url}/status")["answered"] == len(answered)
+
+
+def test_two_hundred_clients_that_leave_at_the_first_word(stack):
+    _, worker_url = stack.start_worker(slow=True, limit_model_concurrency=8, limit_waiting=200)
+
+    async def one(client, number):
+        async with client.stream("POST", f"{stack.url}/v1/assess", **form(stream="true")) as response:
+            if response.status_code == 200:
+                async for line in response.aiter_lines():
+                    if number % 8 or json.loads(line)["text"]:
+                        return  # seven of eight leave while they wait
+
+    asyncio.run(gather(200, one))
+    status = until(lambda: (s := get(f"{worker_url}/status"))["running"] + s["waiting"] == 0 and s, 3)
+    assert status["answered"] == 0
+    until(lambda: get(f"{stack.url}/status")["workers"][0]["passing_on"] == 0, 2)
+    assert stack.post(a=PICTURE, max_tokens=2).status_code == 200
+
+
+def test_slow_readers_do_not_slow_the_others(stack):
+    """64 clients that read a byte a second: the answers of others come as without them."""
+    _, worker_url = stack.start_worker(limit_model_concurrency=8, limit_waiting=100)
+    host, port = stack.url.removeprefix("http://").split(":")
+    request = httpx.Request("POST", f"{stack.url}/v1/assess", **form(stream="true"))
+    request.read()
+    head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+
+    def p95() -> float:
+        seconds = []
+        for _ in range(20):
+            began = time.monotonic()
+            assert stack.post(a=OTHER, max_tokens=4, confidence="false").status_code == 200
+            seconds.append(time.monotonic() - began)
+        return sorted(seconds)[18]
+
+    alone, readers = p95(), []
+    for _ in range(64):
+        reader = socket.socket()
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        reader.connect((host, int(port)))
+        reader.sendall(f"POST /v1/assess HTTP/1.1\r\n{head}\r\n".encode() + request.content)
+        readers.append(reader)
+    until(lambda: get(f"{worker_url}/status")["answered"] == 20 + 64, 60)
+    try:
+        [reader.recv(1) for reader in readers]
+        assert p95() < 1.2 * alone + 0.3
+    finally:
+        for reader in readers:
+            reader.close()
+
+
+def test_a_failure_inside_the_model_is_a_503_and_the_same_process_goes_on(stack):
+    path, url = stack.config()
+    from conftest import tiny_config
+
+    config = tiny_config(stack.folder / "failing")
+    process = stack.start(("-c", FAILING_WORKER), "--cfg", config, "--serve_cfg", path)
+    until(lambda: get(f"{stack.url}/v1/models").get("data"))
+    for words in "out of memory", "an error inside the model":
+        response = stack.post(a=PICTURE)
+        assert response.status_code == 503 and words in response.json()["error"]["message"]
+        assert "kernel" not in response.text  # what went wrong is in the log, not in the answer
+    assert stack.post(a=PICTURE).status_code == 200 and process.poll() is None
+    assert get(f"{url}/status")["running"] == 0
+
+
+def test_a_killed_worker_in_mid_answer(stack):
+    """A typed error within 2 s; the next question goes elsewhere within 1 s; questions that waited are answered elsewhere."""
+    process, _ = stack.start_worker(slow=True, limit_model_concurrency=1)
+    with stack.stream(a=PICTURE) as response:
+        lines = response.iter_lines()
+        until(lambda: json.loads(next(lines))["text"])
+        stack.start_worker()
+
+        async def waiting(client, number):
+            return await client.post(f"{stack.url}/v1/assess", **form(max_tokens="4"))
+
+        async def kill_meanwhile():
+            asked = asyncio.create_task(gather(6, waiting))
+            await asyncio.sleep(0.3)
+            process.send_signal(signal.SIGKILL)
+            return await asked
+
+        responses = asyncio.run(kill_meanwhile())
+        killed = time.monotonic()
+        assert json.loads(list(lines)[-1])["error"]["code"] == "worker_gone"
+        assert time.monotonic() - killed < 2
+    assert [response.status_code for response in responses] == [200] * 6
+    began = time.monotonic()
+    assert stack.post(a=PICTURE, max_tokens=2, confidence="false").status_code == 200
+    assert time.monotonic() - began < 2  # promised: 1 s
+
+
+def test_a_worker_stays_well_while_its_controller_is_down(stack):
+    _, url = stack.start_worker()
+    stack.processes[0].kill()
+    stack.processes[0].wait()
+    seconds = []
+    for _ in range(100):
+        began = time.monotonic()
+        assert httpx.get(f"{url}/health", trust_env=False).status_code == 200
+        seconds.append(time.monotonic() - began)
+        time.sleep(0.02)
+    assert sorted(seconds)[98] < 0.3  # promised: p99 of 0.1 s
+    stack.start_controller()
+    until(lambda: get(f"{stack.url}/v1/models").get("data"), 5)
+
+
+@pytest.mark.parametrize("part", ["controller", "worker"])
+def test_after_sigterm_answers_end_with_themselves_or_a_typed_error(stack, tmp_path, part):
+    """The grace is cut to a second here. A short answer is finished, a long one ends with an error, both in time."""
+    if part == "controller":
+        stack.processes.pop().kill()
+        code = SHORT_GRACE + "from depictqa.serve import controller\ncontroller.main()"
+        stack.start(("-c", code), "--cfg", stack.config()[0])
+        until(lambda: get(f"{stack.url}/health"))
+        target = stack.processes[-1]
+        stack.start_worker(slow=True)
+    else:
+        from conftest import tiny_config
+        from tests.serve.stack import SLOW_WORKER
+
+        config = tiny_config(tmp_path / "slow", infer={"max_new_tokens": 400})
+        target = stack.start(("-c", SHORT_GRACE + SLOW_WORKER), "--cfg", config, "--serve_cfg", stack.config()[0])
+        until(lambda: get(f"{stack.url}/v1/models").get("data"))
+
+    async def one(client, number):
+        long = number % 2
+        fields = form(stream="true", max_tokens="300" if long else "6")
+        async with client.stream("POST", f"{stack.url}/v1/assess", **fields) as response:
+            rows = [json.loads(line) async for line in response.aiter_lines()]
+        return rows[-1]
+
+    async def stop_meanwhile():
+        asked = asyncio.create_task(gather(4, one))
+        await asyncio.sleep(1.0)
+        target.send_signal(signal.SIGTERM)
+        return await asked
+
+    began = time.monotonic()
+    rows = asyncio.run(stop_meanwhile())
+    assert time.monotonic() - began < 15
+    assert all(row["done"] for row in rows[::2])
+    assert [row["error"]["code"] for row in rows[1::2]] == ["stopping"] * 2
+    assert target.wait(15) in (0, -signal.SIGTERM)
+
+
+def memory_and_files(pid: int) -> tuple[float, int]:
+    """(MB of memory, open files) of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6, len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def test_soak(stack):
+    """A few hundred questions, some of them broken off or bad: no memory, file or slot stays behind."""
+    process, url = stack.start_worker(limit_model_concurrency=8)
+
+    async def one(client, number):
+        if number % 7 == 0:
+            await client.post(f"{stack.url}/v1/assess", data={"question": "?"}, files={"a": b"bad"})
+        elif number % 5 == 0:
+            async with client.stream("POST", f"{stack.url}/v1/assess", **form(stream="true")) as response:
+                async for _ in response.aiter_lines():
+                    break
+        else:
+            response = await client.post(f"{stack.url}/v1/assess", **form(max_tokens="4"))
+            assert response.status_code in (200, 429)
+
+    def round_of(count: int) -> None:
+        for _ in range(count // 20):
+            asyncio.run(gather(20, one))
+        until(lambda: (s := get(f"{url}/status"))["running"] + s["waiting"] == 0, 20)
+
+    round_of(200)  # caches fill
+    parts = [stack.processes[0].pid, process.pid]
+    before = [memory_and_files(pid) for pid in parts]
+    round_of(400)
+    after = [memory_and_files(pid) for pid in parts]
+    for (memory, files), (memory_after, files_after) in zip(before, after):
+        assert memory_after - memory < 25  # an allocator's noise; benchmarks/serve.py --soak measures per 1,000
+        assert files_after <= files + 5
+    assert get(f"{stack.url}/status")["workers"][0]["passing_on"] == 0
