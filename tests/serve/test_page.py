@@ -313,6 +313,9 @@ def test_closer_look(visit):
     assert page.locator(".dq-pane").count() == 1
     page.get_by_label("Swipe", exact=True).fill("20")
     assert page.evaluate("document.querySelector('[data-layer=\"1\"]').style.clipPath") == "inset(0px 0px 0px 20%)"
+    page.get_by_text("Difference", exact=True).click()
+    blend = "getComputedStyle(document.querySelector('[data-layer=\"1\"]')).mixBlendMode"
+    assert page.evaluate(blend) == "difference" and page.locator(".dq-swipe").count() == 0
     visitor.give("ref", A)
     pairs = page.locator(".dq-bar option").all_text_contents()
     assert pairs == ["Image A | Image B", "Reference Image | Image A", "Reference Image | Image B"]

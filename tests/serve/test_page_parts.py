@@ -205,6 +205,21 @@ def test_controller_that_is_down_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("key", "models", "words"), [("right", ["Nano"], ""), ("wrong", [], "The controller asks for a key; gradio.key_file")]
+)
+def test_key_is_shown_to_the_controller(tmp_path, key, models, words):
+    def reply(request):
+        if request.headers["authorization"] != "Bearer right":
+            return httpx.Response(401, json={"error": {"code": "invalid_key", "message": "a key is needed"}})
+        return httpx.Response(200, json={"data": [{"id": "Nano"}]})
+
+    client = Client("http://controller", {"authorization": f"Bearer {key}"})
+    client._http._transport = httpx.MockTransport(reply)
+    found, told = asyncio.run(Handlers(client, HeldPictures(), Votes(tmp_path), slots=2).health())
+    assert found == models and told.startswith(words) and bool(told) == bool(words)
+
+
+@pytest.mark.parametrize(
     ("reply", "code"),
     [
         (httpx.Response(200, json={"results": [{"flagged": True}]}), "moderated"),

@@ -54,6 +54,8 @@ def _controller_is_down() -> Refused:
 
 
 def _raise_refusal(response: httpx.Response) -> None:
+    if response.status_code == 401:
+        raise Refused(503, "no_key", "the controller asks for a key; gradio.key_file of serve.yaml names its file")
     if response.status_code != 200:
         error = response.json()["error"]
         raise Refused(response.status_code, error["code"], error["message"])

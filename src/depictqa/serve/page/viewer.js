@@ -1,13 +1,15 @@
-// A closer look: pictures side by side, or one over the other with a line to swipe; zoom and place are shared.
+// A closer look: pictures side by side, one over the other with a line to swipe, or how far two differ; zoom and place
+// are shared.
 // Follows page.given; sets page.look.
 const LABELS = props.table.labels;
 const state = { mode: "side", pair: null, scale: 1, x: 0, y: 0, line: 50 };
 const panes = make("div", { class: "dq-panes" });
 const zoomText = make("output", { class: "dq-zoom" });
 const pairs = make("select", { "aria-label": "Pictures to compare", onchange: () => { state.pair = pairs.value; draw(); } });
-const modes = ["side", "swipe"].map((mode) => make("button", {
+const MODES = { side: "Side by side", swipe: "Swipe", difference: "Difference" };
+const modes = Object.entries(MODES).map(([mode, text]) => make("button", {
   type: "button", "data-mode": mode, onclick: () => { state.mode = mode; draw(); },
-}, mode === "side" ? "Side by side" : "Swipe"));
+}, text));
 const bar = make("div", { class: "dq-bar" }, ...modes, pairs,
   make("span", { class: "dq-space" }),
   make("button", { type: "button", title: "Smaller", "aria-label": "Zoom out", onclick: () => zoom(1 / 1.5) }, "−"),
@@ -20,12 +22,14 @@ root.append(bar, panes);
 
 const given = () => ["ref", "a", "b"].filter((slot) => page.given?.[slot]);
 
-function pane(slots) {
+/** One picture, or two in one place: `mode` says how. */
+function pane(slots, mode) {
   const layers = slots.map((slot, index) => make("div", { class: "dq-layer", "data-layer": index },
     make("img", { src: page.given[slot].url, alt: LABELS[slot], draggable: "false", onload: place })));
   const names = slots.map((slot, index) => make("span", { class: `dq-name dq-name-${index}` }, LABELS[slot]));
-  const made = make("div", { class: "dq-pane", onwheel: wheel, onpointerdown: hold }, ...layers, ...names);
-  if (slots.length === 2) {
+  const stack = make("div", { class: "dq-stack", "data-mode": mode }, ...layers);
+  const made = make("div", { class: "dq-pane", onwheel: wheel, onpointerdown: hold }, stack, ...names);
+  if (mode === "swipe") {
     made.append(make("div", { class: "dq-line" }), make("input", {
       type: "range", min: 0, max: 100, step: 0.5, value: state.line, class: "dq-swipe", "aria-label": "Swipe",
       oninput: (event) => { state.line = Number(event.target.value); place(); },
@@ -42,13 +46,14 @@ function draw() {
   if (!choices.includes(state.pair)) state.pair = choices[0] ?? null;
   pairs.replaceChildren(...choices.map((pair) => make("option", { value: pair, selected: pair === state.pair },
     pair.split("+").map((slot) => LABELS[slot]).join(" | "))));
-  const swipes = state.mode === "swipe" && choices.length > 0;
-  pairs.hidden = !swipes || choices.length < 2;
+  const mode = choices.length ? state.mode : "side";
+  pairs.hidden = mode === "side" || choices.length < 2;
   for (const button of modes) {
     button.hidden = !choices.length;
-    button.setAttribute("aria-pressed", String((button.dataset.mode === "swipe") === swipes));
+    button.setAttribute("aria-pressed", String(button.dataset.mode === mode));
   }
-  panes.replaceChildren(...(swipes ? [pane(state.pair.split("+"))] : slots.map((slot) => pane([slot]))));
+  const places = mode === "side" ? slots.map((slot) => [slot]) : [state.pair.split("+")];
+  panes.replaceChildren(...places.map((shown) => pane(shown, mode)));
   place();
 }
 
@@ -57,7 +62,8 @@ function place() {
     image.style.transform = `translate(${100 * state.x}%, ${100 * state.y}%) scale(${state.scale})`;
     image.classList.toggle("dq-pixels", pixelSize() >= 3);
   }
-  for (const layer of panes.querySelectorAll('[data-layer="1"]')) layer.style.clipPath = `inset(0 0 0 ${state.line}%)`;
+  const over = panes.querySelector('[data-mode="swipe"] [data-layer="1"]');
+  if (over) over.style.clipPath = `inset(0 0 0 ${state.line}%)`;
   for (const line of panes.querySelectorAll(".dq-line")) line.style.left = `${state.line}%`;
   zoomText.textContent = percent(pixelSize());
 }
