@@ -73,7 +73,7 @@ def test_workers_register_from_allowed_hosts_only(url):
     assert controller.models() == ["Tiny"]
 
 
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "gopher://127.0.0.1", "http://", "127.0.0.1:80", "http://127.0.0.1?x=1", "http://127.0.0.1#x", "http://a b"])
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "gopher://127.0.0.1", "http://", "127.0.0.1:80", "http://127.0.0.1?x=1", "http://127.0.0.1#x", "http://a b", "http://[", "http://127.0.0.1:99999", "http://127.0.0.1:x"])
 def test_what_is_no_address_is_no_worker(url):
     with TestClient(build_app(Controller(ORDERS["lottery"], 60))) as client:
         assert client.post("/workers", json=WORKER | {"url": url}).status_code in (400, 403)

@@ -8,8 +8,9 @@ travels as lines of JSON, each a `Chunk`; the last one has `done` or `error`. An
 import re
 from collections.abc import Mapping
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -85,6 +86,14 @@ class WorkerInfo(BaseModel):
     url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s?#]+$", max_length=300)]
     slots: int = Field(1, ge=1)  # questions in work at a time
     load: int = Field(0, ge=0)  # questions in work and waiting
+
+    @field_validator("url")
+    @classmethod
+    def is_an_address(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if not parts.hostname or parts.port == 0:  # reading a port that is none raises ValueError
+            raise ValueError("expected http://host:port")
+        return url
 
 
 def make_ask(fields: Mapping) -> Ask:
