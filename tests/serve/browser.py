@@ -18,14 +18,18 @@ ANSWER_MS = 60_000  # Nano on a busy machine
 
 @contextmanager
 def chromium():
-    """A browser of Playwright's. Skips where there is none, or fails, if NEED_BROWSER is set."""
-    path = next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        reason = "no Chromium on the PATH (apt-get install chromium)"
-        pytest.fail(reason) if os.environ.get("NEED_BROWSER") else pytest.skip(reason)
+    """A headless browser: of the PATH, or the one of `playwright install chromium`.
+
+    Skips where there is none, or fails, if NEED_BROWSER is set.
+    """
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+        path = next(filter(None, map(shutil.which, NAMES)), own if Path(own).exists() else None)
+        if path is None:
+            reason = "no Chromium on the PATH (apt-get install chromium)"
+            pytest.fail(reason) if os.environ.get("NEED_BROWSER") else pytest.skip(reason)
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-dev-shm-usage"])
         try:
             yield browser
@@ -78,8 +82,16 @@ class Visitor:
         self.page.fill("#dq-question textarea", question)
 
     def choose_model(self, name: str) -> None:
-        self.page.click("#dq-model input")
-        self.page.get_by_role("option", name=name, exact=True).click()
+        from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
+
+        option = self.page.get_by_role("option", name=name, exact=True)
+        for _ in range(20):  # the page may not have heard of it yet
+            self.page.click("#dq-model input")
+            try:
+                return option.click(timeout=1500)
+            except PlaywrightTimeoutError:
+                self.page.keyboard.press("Escape")
+        raise AssertionError(f"{name} is not in the list of models")
 
     def ask(self, question: str | None = None):
         """Press Ask; the new card."""
