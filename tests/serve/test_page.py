@@ -290,11 +290,17 @@ def test_a_picture_that_the_server_forgot_is_sent_again(visit):
 def test_closer_look(visit):
     visitor = visit()
     page = visitor.page
+    page.set_viewport_size({"width": 1280, "height": 560})
     assert not page.locator(".dq-bar").is_visible()
     visitor.give("a", A)
     visitor.give("b", B)
     assert page.locator(".dq-pane").count() == 2
     transforms = "() => [...document.querySelectorAll('.dq-layer img')].map(image => image.style.transform)"
+    page.locator(".dq-pane").first.hover()
+    page.mouse.wheel(0, 300)  # nothing to make smaller: the page scrolls
+    page.wait_for_function("window.scrollY > 0")
+    assert page.evaluate(transforms)[0] == "translate(0%, 0%) scale(1)"
+    page.evaluate("window.scrollTo(0, 0)")
     page.locator(".dq-pane").first.hover()
     page.mouse.wheel(0, -300)
     page.wait_for_function(f"({transforms})()[0] !== 'translate(0%, 0%) scale(1)'")

@@ -62,6 +62,7 @@ function place() {
     image.style.transform = `translate(${100 * state.x}%, ${100 * state.y}%) scale(${state.scale})`;
     image.classList.toggle("dq-pixels", pixelSize() >= 3);
   }
+  for (const pane of panes.children) pane.style.touchAction = state.scale > 1 ? "none" : "pan-y"; // a phone has to scroll
   const over = panes.querySelector('[data-mode="swipe"] [data-layer="1"]');
   if (over) over.style.clipPath = `inset(0 0 0 ${state.line}%)`;
   for (const line of panes.querySelectorAll(".dq-line")) line.style.left = `${state.line}%`;
@@ -88,6 +89,7 @@ function move(x, y, scale = state.scale) {
 }
 
 function wheel(event) {
+  if (state.scale === 1 && event.deltaY > 0) return; // nothing to make smaller: the page scrolls
   event.preventDefault();
   const frame = event.currentTarget.getBoundingClientRect();
   const across = (event.clientX - frame.left) / frame.width - 0.5, down = (event.clientY - frame.top) / frame.height - 0.5;
