@@ -33,6 +33,7 @@ from torch import nn
 from depictqa.config import load_config
 from depictqa.data.images import open_image
 from depictqa.data.training import MicroBatches, TrainingItem, TrainingSet, load_batches
+from depictqa.model.attention import NAME as CAUSAL_BLOCKS
 from depictqa.model.build import DTYPES, build_model, build_preprocessor
 from depictqa.model.clip import VisionEncoder, describe_openai_vit
 from depictqa.model.depictqa import Conversation, DepictQA
@@ -224,7 +225,8 @@ def measure(args) -> dict:
     device, dtype = torch.device(args.device), DTYPES[args.dtype]
     torch.manual_seed(0)
     rate = matmul_rate(device, dtype)
-    model, preprocess = make_model(args.model, device, dtype, "sdpa" if args.variant == "ours" else "eager")
+    ours = CAUSAL_BLOCKS if device.type == "cpu" else "sdpa"  # as train.py chooses
+    model, preprocess = make_model(args.model, device, dtype, ours if args.variant == "ours" else "eager")
     watch = Stopwatch(device)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from depictqa.model.abstractor import Abstractor
 from depictqa.model.clip import VisionEncoder
-from depictqa.model.fusion import IGNORE, Fused, FusedBatch, collate
+from depictqa.model.decoder import hidden_states_at
+from depictqa.model.fusion import Fused, collate, for_training
 from depictqa.model.preprocess import normalize
 from depictqa.model.tokenizer import Tokenizer
 from depictqa.prompts import FORMATS, Task, render, render_answer, render_question
@@ -145,18 +146,14 @@ class DepictQA(nn.Module):
         images = [image for conversation in conversations for image in conversation.images]
         embeds: Iterator[torch.Tensor] = iter(self.embed_images(images))
         fused = [self.fuse_conversation(c, [next(embeds) for _ in c.images]) for c in conversations]
-        batch = collate(fused, self.embed_tokens, padding_side="right")
+        batch = for_training(fused, collate(fused, self.embed_tokens, padding_side="right"))
         llama = self.llm.get_base_model()
-        hidden = llama.model(
-            inputs_embeds=batch.inputs_embeds, attention_mask=_causal_mask(fused, batch), use_cache=False
-        ).last_hidden_state  # [B, T, D]
-        labels = batch.labels[:, 1:]  # position t predicts token t + 1; on the CPU
-        rows, places = (labels != IGNORE).nonzero(as_tuple=True)  # [targets of the batch] each
-        flat, targets, rows, counts = (
+        hidden = hidden_states_at(llama.model, batch)  # [targets of the batch, D]
+        targets, rows, counts = (
             values.to(hidden.device, non_blocking=True)
-            for values in (rows * hidden.shape[1] + places, labels[rows, places], rows, rows.bincount(minlength=len(fused)))
+            for values in (batch.targets, batch.rows, batch.rows.bincount(minlength=len(fused)))
         )
-        logits = llama.lm_head(hidden.flatten(0, 1).index_select(0, flat)).float()  # [targets, V]: nothing else is needed
+        logits = llama.lm_head(hidden).float()  # [targets, V]
         losses = F.cross_entropy(logits, targets, reduction="none")
         sums = losses.new_zeros(len(fused)).index_add(0, rows, losses)  # [B]
         sample_losses = sums / counts.clamp(min=1)  # a prompt cut before its answer has no target
@@ -167,18 +164,6 @@ class DepictQA(nn.Module):
             sample_correct=torch.zeros_like(counts).index_add(0, rows, hits),
             sample_targets=counts,
         )
-
-
-def _causal_mask(fused: Sequence[Fused], batch: FusedBatch) -> torch.Tensor | None:
-    """None where causal attention is all that is needed: padding on the right is behind everything that is learned.
-
-    Else [B, 1, T, T], True where a query (row) sees a key: the keys before it that are not hidden.
-    """
-    if not any(sample.hides_before_end for sample in fused):
-        return None
-    length = batch.attention_mask.shape[1]
-    earlier = torch.ones(length, length, dtype=torch.bool, device=batch.attention_mask.device).tril()
-    return earlier & batch.attention_mask.bool()[:, None, None]
 
 
 def _similar_sizes(images: Sequence[torch.Tensor], least_share: float = LEAST_SHARE) -> list[list[int]]:

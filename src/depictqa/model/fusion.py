@@ -1,5 +1,6 @@
 """One sequence out of text and images: embeddings, mask, positions and training labels that fit each other."""
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -33,9 +34,10 @@ class Fused:
         self.visible += [True] * len(embeds)
 
     @property
-    def hides_before_end(self) -> bool:
-        """Whether a token that others come after is hidden from them."""
-        return not all(self.visible[:-1])
+    def needed(self) -> list[int]:
+        """Positions that something is learned from: those that later ones see, and those that predict a target."""
+        predicts = [label != IGNORE for label in self.labels[1:]] + [False]
+        return [place for place, kept in enumerate(map(operator.or_, self.visible, predicts)) if kept]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -80,6 +82,45 @@ def collate(samples: Sequence[Fused], embed_tokens: nn.Embedding, padding_side: 
         position_ids=send(positions, device),
         labels=torch.tensor(labels),
     )
+
+
+@dataclass
+class TrainingBatch:
+    """A batch of which nothing is left that training does not need."""
+
+    inputs_embeds: torch.Tensor  # [B, T, D], padded on the right
+    position_ids: torch.Tensor  # [B, T]
+    mask: torch.Tensor | None  # [B, 1, T, T], True where a query sees a key; None: every key before it
+    rows: torch.Tensor  # [targets of the batch]: sample of each target; this and the two below on the CPU
+    places: torch.Tensor  # [targets of the batch]: what predicts it, along T
+    targets: torch.Tensor  # [targets of the batch]: token ids
+
+
+def for_training(samples: Sequence[Fused], batch: FusedBatch) -> TrainingBatch:
+    """Leave out the tokens that are hidden from all others: attention is then the plain causal one, which is fast.
+
+    Positions stay as they were. Only a hidden token that a target follows needs a mask. Padding needs none: on the
+    right, it is behind everything that is learned.
+
+    Args:
+        batch: of the samples, padded on the right.
+    """
+    needed = [sample.needed for sample in samples]
+    length, device = max(map(len, needed)), batch.inputs_embeds.device
+    index = torch.tensor([places + [0] * (length - len(places)) for places in needed])  # [B, T], on the CPU
+    filler = torch.arange(length) >= torch.tensor([[len(places)] for places in needed])  # [B, T]
+    labels = nn.functional.pad(batch.labels[:, 1:], (0, 1), value=IGNORE)  # position t predicts token t + 1
+    labels = labels.gather(1, index).masked_fill(filler, IGNORE)
+    rows, places = (labels != IGNORE).nonzero(as_tuple=True)
+    mask = None
+    if any(not sample.visible[place] for sample, kept in zip(samples, needed, strict=True) for place in kept):
+        earlier = torch.ones(length, length, dtype=torch.bool, device=device).tril()
+        mask = earlier & batch.attention_mask.bool().gather(1, index.to(device))[:, None, None]
+    position_ids = index.to(device, non_blocking=True)
+    starts = torch.arange(len(samples), device=device)[:, None] * batch.inputs_embeds.shape[1]
+    flat = (starts + position_ids).flatten()
+    inputs_embeds = batch.inputs_embeds.flatten(0, 1).index_select(0, flat).unflatten(0, index.shape)
+    return TrainingBatch(inputs_embeds, position_ids, mask, rows, places, labels[rows, places])
 
 
 def send(values: list, device: torch.device) -> torch.Tensor:

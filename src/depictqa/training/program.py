@@ -14,6 +14,7 @@ from torch import distributed
 from depictqa.config import load_config, parse_overrides, require_file
 from depictqa.data.training import MicroBatches, TrainingItem, TrainingSet, estimate_tokens, load_batches, read_mixture
 from depictqa.errors import InputError
+from depictqa.model.attention import NAME as CAUSAL_BLOCKS
 from depictqa.model.build import build_model, build_preprocessor, pick_device
 from depictqa.model.delta import load_delta
 from depictqa.model.depictqa import DepictQA
@@ -192,6 +193,8 @@ def _load_model(config: EasyDict, device: torch.device, dtype: torch.dtype, stat
         say(f"*** training STARTS FROM the delta {delta} (model.delta_path), not from scratch ***")
     if not config.train.tune_llm:
         model.llm.requires_grad_(False)
+    if device.type == "cpu":
+        model.llm.get_base_model().set_attn_implementation(CAUSAL_BLOCKS)
     if config.train.gradient_checkpointing:
         model.llm.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
     trained, everything = (
