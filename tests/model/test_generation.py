@@ -8,7 +8,7 @@ import torch
 
 from conftest import DATA, golden, load_images
 from depictqa.model.fusion import collate
-from depictqa.model.generation import Ends, Sampling, generate, stream
+from depictqa.model.generation import Decoder, Ends, Sampling, generate
 from depictqa.prompts import TASKS
 
 RUNS = {"e2e": "llm_tiny", "e2e_legacy_false": "llm_tiny_bin"}
@@ -78,22 +78,39 @@ def test_each_row_has_its_own_length_limit(tiny_model):
     assert [len(answer.output_id) for answer in answers] == [3, 5]
 
 
-def test_streaming_yields_what_generate_returns_and_drops_rows_on_request(tiny_model):
+def test_rows_join_and_leave_a_batch_in_work(tiny_model):
+    """Answers are those of `generate`, whenever a row came and whoever was there."""
     model, preprocess = tiny_model()
-    prompts = prompts_of(model, preprocess, 2)
-    expected = generate(model, prompts, GREEDY)
-    steps = stream(model, prompts, GREEDY)
-    got: list[list[int]] = [[], []]
-    step = next(steps)
-    while step is not None:
-        for row, token, _ in step:
-            got[row].append(token)
-        try:
-            step = steps.send({1} if len(got[1]) == 2 else ())
-        except StopIteration:
-            break
-    assert got[0] == expected[0].output_id
-    assert got[1] == expected[1].output_id[:2]
+    prompts = prompts_of(model, preprocess, 5)
+    expected = [generate(model, [prompt], GREEDY)[0] for prompt in prompts]
+    joins, drops = {0: [0], 2: [1, 2], 3: [3], 9: [4]}, {6: [2]}  # step -> rows; row 4 joins when others have ended
+    decoder, got = Decoder(model), [([], []) for _ in prompts]
+    for number in range(60):
+        if number in joins:
+            decoder.join(decoder.prefill({row: (prompts[row], GREEDY) for row in joins[number]}))
+        decoder.drop(drops.get(number, ()))
+        for token in decoder.step():
+            got[token.row][0].append(token.id)
+            got[token.row][1].append(token.prob)
+    assert len(decoder) == 0 and decoder.step() == []
+    for row, (answer, (ids, probs)) in enumerate(zip(expected, got, strict=True)):
+        count = 4 if row == 2 else len(answer.output_id)
+        assert ids == answer.output_id[:count]
+        np.testing.assert_allclose(probs, answer.prob[:count], atol=1e-4)
+
+
+def test_the_last_token_of_a_row_is_told(tiny_model):
+    model, preprocess = tiny_model()
+    (prompt,) = prompts_of(model, preprocess, 1)
+    decoder = Decoder(model)
+    decoder.join(decoder.prefill({"a": (prompt, Sampling(max_new_tokens=3)), "b": (prompt, Sampling(max_new_tokens=1))}))
+    steps = [decoder.step() for _ in range(4)]
+    assert [[(token.row, token.is_last) for token in step] for step in steps] == [
+        [("a", False), ("b", True)],
+        [("a", False)],
+        [("a", True)],
+        [],
+    ]
 
 
 def test_sampling_is_seeded_and_keeps_to_the_nucleus(tiny_model):

@@ -1,13 +1,15 @@
 """Answers, token by token, for a batch of prompts of any lengths.
 
-Knows nothing of files, tasks or confidences. A row that ended leaves the batch, so that a long answer does not keep
-short ones computing; padding is masked and has no position, so that an answer does not depend on its batch.
+Knows nothing of files, tasks or confidences. Rows join and leave the batch at any step, so that no answer waits for
+another one's end; padding is masked and has no position, so that an answer does not depend on its batch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
+from torch import nn
 from transformers import DynamicCache
 
 from depictqa.model.depictqa import DepictQA
@@ -54,65 +56,153 @@ class Ends:
         return (text if self.text is None else text.split(self.text)[0]).strip()
 
 
-@torch.inference_mode()
-def stream(
-    model: DepictQA,
-    prompts: Sequence[Fused],
-    sampling: Sampling | Sequence[Sampling],
-    generator: torch.Generator | None = None,
-) -> Iterator[list[tuple[int, int, float]]]:
-    """Generate answers, yielding after every step what it added: [(row, token id, probability), ...].
+class Token(NamedTuple):
+    """One step of one row. `prob` is the model's own probability (temperature 1, whole vocabulary)."""
+
+    row: Hashable
+    id: int
+    prob: float
+    is_last: bool
+
+
+@dataclass
+class _Rows:
+    """Rows in work, all at the same step: `hidden` waits for its token, or `chosen` waits to be fed."""
+
+    keys: list[Hashable]
+    samplings: list[Sampling]
+    outputs: list[list[int]]
+    cache: DynamicCache
+    mask: torch.Tensor  # [b, T], 1 = visible; T is the length of the cache
+    positions: torch.Tensor  # [b, 1], of the last place
+    hidden: torch.Tensor | None  # [b, D], of the last place
+    chosen: torch.Tensor | None = None  # [b]
+
+
+class Decoder:
+    """A batch of answers in work, which rows join and leave at any step.
 
     Args:
-        prompts: B fused questions.
-        sampling: one for all rows, or one each.
         generator: random numbers of sampling, on the CPU.
-
-    A probability is the model's own (temperature 1, whole vocabulary). A caller may `send` row numbers to drop.
     """
-    samplings = [sampling] * len(prompts) if isinstance(sampling, Sampling) else list(sampling)
-    ends = Ends(model.tokenizer, model.format.sep2)
-    batch = collate(prompts, model.embed_tokens, padding_side="left")
-    llama = model.llm.get_base_model()
-    cache = DynamicCache(config=llama.config)
-    rows = list(range(len(prompts)))
-    outputs: list[list[int]] = [[] for _ in prompts]
-    mask, positions = batch.attention_mask, batch.position_ids  # [b, T]
-    hidden = llama.model(
-        inputs_embeds=batch.inputs_embeds, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-    ).last_hidden_state  # [b, T, D]
-    while True:
-        logits = llama.lm_head(hidden[:, -1]).float()  # [b, V]
-        probabilities = logits.softmax(-1)
-        chosen = _choose(logits, [samplings[row] for row in rows], generator)  # [b]
-        tokens = chosen.tolist()
-        probs = probabilities.gather(1, chosen[:, None])[:, 0].tolist()
-        for row, token in zip(rows, tokens, strict=True):
-            outputs[row].append(token)
-        dropped = (yield list(zip(rows, tokens, probs, strict=True))) or ()
-        going = [
-            index
-            for index, row in enumerate(rows)
-            if row not in dropped
-            and len(outputs[row]) < samplings[row].max_new_tokens
-            and not ends.reached(outputs[row])
-        ]
-        if not going:
-            return
-        if len(going) < len(rows):
-            index = torch.tensor(going, device=mask.device)
-            cache.batch_select_indices(index)
-            mask, positions, chosen = mask[index], positions[index], chosen[index]
-            rows = [rows[i] for i in going]
-        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)  # [b, T + 1]
-        positions = positions[:, -1:] + 1  # [b, 1]
-        hidden = llama.model(
-            inputs_embeds=model.embed_tokens(chosen)[:, None],  # [b, 1, D]
-            attention_mask=mask,
-            position_ids=positions,
+
+    def __init__(self, model: DepictQA, generator: torch.Generator | None = None):
+        self.model, self.generator = model, generator
+        self._llama = model.llm.get_base_model()
+        self._ends = Ends(model.tokenizer, model.format.sep2)
+        self._rows: _Rows | None = None
+
+    def __len__(self) -> int:
+        return 0 if self._rows is None else len(self._rows.keys)
+
+    @torch.inference_mode()
+    def prefill(self, prompts: Mapping[Hashable, tuple[Fused, Sampling]]) -> _Rows:
+        """Read the prompts of new rows, which can then `join`. Those in work are not touched, whatever happens here."""
+        fused, samplings = map(list, zip(*prompts.values(), strict=True))
+        batch = collate(fused, self.model.embed_tokens, padding_side="left")
+        cache = DynamicCache(config=self._llama.config)
+        hidden = self._llama.model(
+            inputs_embeds=batch.inputs_embeds,
+            attention_mask=batch.attention_mask,
+            position_ids=batch.position_ids,
             past_key_values=cache,
             use_cache=True,
-        ).last_hidden_state
+        ).last_hidden_state[:, -1]  # [b, D]
+        return _Rows(
+            keys=list(prompts),
+            samplings=samplings,
+            outputs=[[] for _ in prompts],
+            cache=cache,
+            mask=batch.attention_mask,
+            positions=batch.position_ids[:, -1:],
+            hidden=hidden,
+        )
+
+    @torch.inference_mode()
+    def join(self, new: _Rows) -> None:
+        """Take prefilled rows into the batch."""
+        if self._rows is None:
+            self._rows = new
+            return
+        self._feed()
+        old, self._rows = self._rows, None  # a failure half-way leaves nothing half-merged behind
+        length = max(old.mask.shape[1], new.mask.shape[1])
+        for layer, other in zip(old.cache.layers, new.cache.layers, strict=True):
+            layer.keys = torch.cat([_pad(layer.keys, length), _pad(other.keys, length)])  # [b, heads, T, d]
+            layer.values = torch.cat([_pad(layer.values, length), _pad(other.values, length)])
+        masks = [nn.functional.pad(rows.mask, (length - rows.mask.shape[1], 0)) for rows in (old, new)]
+        self._rows = _Rows(
+            keys=old.keys + new.keys,
+            samplings=old.samplings + new.samplings,
+            outputs=old.outputs + new.outputs,
+            cache=old.cache,
+            mask=torch.cat(masks),
+            positions=torch.cat([old.positions, new.positions]),
+            hidden=torch.cat([old.hidden, new.hidden]),
+        )
+
+    @torch.inference_mode()
+    def step(self) -> list[Token]:
+        """One token for every row. Rows whose token is the last leave the batch."""
+        self._feed()
+        if (rows := self._rows) is None:
+            return []
+        logits = self._llama.lm_head(rows.hidden).float()  # [b, V]
+        rows.chosen, rows.hidden = _choose(logits, rows.samplings, self.generator), None
+        probs = logits.softmax(-1).gather(1, rows.chosen[:, None])[:, 0].tolist()
+        tokens = []
+        for key, sampling, output, token, prob in zip(
+            rows.keys, rows.samplings, rows.outputs, rows.chosen.tolist(), probs, strict=True
+        ):
+            output.append(token)
+            is_last = len(output) >= sampling.max_new_tokens or self._ends.reached(output)
+            tokens.append(Token(key, token, prob, is_last))
+        self.drop([token.row for token in tokens if token.is_last])
+        return tokens
+
+    @torch.inference_mode()
+    def drop(self, keys: Collection[Hashable]) -> None:
+        """Take rows out of the batch; keys that are not in it do no harm."""
+        rows = self._rows
+        if rows is None or not any(key in keys for key in rows.keys):
+            return
+        kept = [index for index, key in enumerate(rows.keys) if key not in keys]
+        if not kept:
+            self._rows = None
+            return
+        index = torch.tensor(kept, device=rows.mask.device)
+        rows.cache.batch_select_indices(index)
+        rows.keys, rows.samplings, rows.outputs = (
+            [values[i] for i in kept] for values in (rows.keys, rows.samplings, rows.outputs)
+        )
+        rows.mask, rows.positions = rows.mask[index], rows.positions[index]
+        rows.hidden, rows.chosen = (None if value is None else value[index] for value in (rows.hidden, rows.chosen))
+        unused = int(rows.mask.any(0).int().argmax())  # columns that only longer rows needed
+        if unused:
+            rows.mask = rows.mask[:, unused:]
+            for layer in rows.cache.layers:
+                layer.keys, layer.values = layer.keys[:, :, unused:], layer.values[:, :, unused:]
+
+    def _feed(self) -> None:
+        """The hidden state after the last token of every row."""
+        rows = self._rows
+        if rows is None or rows.chosen is None:
+            return
+        rows.mask = torch.cat([rows.mask, rows.mask.new_ones(len(rows.mask), 1)], dim=1)  # [b, T + 1]
+        rows.positions = rows.positions + 1
+        rows.hidden = self._llama.model(
+            inputs_embeds=self.model.embed_tokens(rows.chosen)[:, None],  # [b, 1, D]
+            attention_mask=rows.mask,
+            position_ids=rows.positions,
+            past_key_values=rows.cache,
+            use_cache=True,
+        ).last_hidden_state[:, -1]  # [b, D]
+        rows.chosen = None
+
+
+def _pad(values: torch.Tensor, length: int) -> torch.Tensor:
+    """Keys or values [b, heads, T, d] with T filled up to `length` on the left."""
+    return nn.functional.pad(values, (0, 0, length - values.shape[2], 0))
 
 
 def _choose(logits: torch.Tensor, samplings: Sequence[Sampling], generator: torch.Generator | None) -> torch.Tensor:
@@ -135,12 +225,20 @@ def generate(
     sampling: Sampling | Sequence[Sampling],
     generator: torch.Generator | None = None,
 ) -> list[Answer]:
-    """Answers to B fused questions, in their order. Arguments as for `stream`."""
+    """Answers to B fused questions, in their order.
+
+    Args:
+        sampling: one for all rows, or one each.
+        generator: random numbers of sampling, on the CPU.
+    """
+    samplings = [sampling] * len(prompts) if isinstance(sampling, Sampling) else sampling
+    decoder = Decoder(model, generator)
+    decoder.join(decoder.prefill(dict(enumerate(zip(prompts, samplings, strict=True)))))
     answers = [Answer() for _ in prompts]
-    for step in stream(model, prompts, sampling, generator):
-        for row, token, prob in step:
-            answers[row].output_id.append(token)
-            answers[row].prob.append(prob)
+    while step := decoder.step():
+        for token in step:
+            answers[token.row].output_id.append(token.id)
+            answers[token.row].prob.append(token.prob)
     ends = Ends(model.tokenizer, model.format.sep2)
     for answer in answers:
         answer.text = ends.strip(model.tokenizer.decode(answer.output_id))
