@@ -20,20 +20,14 @@ OTHER = image_path("s06_33x47.png").read_bytes()
 QUESTION = "Describe the quality."
 SLOW_WORKER = """
 import time
-from depictqa.serve import worker, worker_engine
+from depictqa.serve import worker
+from depictqa.model.generation import Decoder
 
-def slow(*arguments, real=worker_engine.stream):
-    steps = real(*arguments)
-    reply = None
-    while True:
-        try:
-            step = steps.send(reply)
-        except StopIteration:
-            return
-        time.sleep(0.1)
-        reply = yield step
+def slow_step(decoder, real=Decoder.step):
+    time.sleep(0.1)
+    return real(decoder)
 
-worker_engine.stream = slow
+Decoder.step = slow_step
 worker.main()
 """  # the real worker, with time for a test to look at an answer in work
 

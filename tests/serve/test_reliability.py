@@ -17,24 +17,22 @@ pytestmark = pytest.mark.slow
 
 FAILING_WORKER = """
 import torch
-from depictqa.serve import worker, worker_engine
+from depictqa.model.generation import Decoder
+from depictqa.serve import worker
 
-def failing(*arguments, real=worker_engine.stream):
-    steps, reply, number = real(*arguments), None, 0
-    while True:
-        try:
-            step = steps.send(reply)
-        except StopIteration:
-            return
-        number += 1
-        if number == 3 and fail_with:
-            raise fail_with.pop()
-        reply = yield step
+def failing_step(decoder, real=Decoder.step, numbers=iter(range(10**9)), errors=[RuntimeError("a kernel failed")]):
+    if next(numbers) == 2:
+        raise errors.pop()
+    return real(decoder)
 
-fail_with = [RuntimeError("a kernel failed"), torch.OutOfMemoryError("out of memory")]
-worker_engine.stream = failing
+def failing_prefill(decoder, prompts, real=Decoder.prefill, numbers=iter(range(10**9))):
+    if next(numbers) == 0:
+        raise torch.OutOfMemoryError("out of memory")
+    return real(decoder, prompts)
+
+Decoder.step, Decoder.prefill = failing_step, failing_prefill
 worker.main()
-"""
+"""  # the first question fails while it is read, the second while it is answered
 SHORT_GRACE = "from depictqa.serve import wire\nwire.GRACE_SECONDS = 1\n"
 
 

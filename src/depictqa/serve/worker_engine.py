@@ -1,7 +1,7 @@
-"""One thread that answers questions with a model: waiting questions are batched, each streams its own answer.
+"""One thread that answers questions with a model, all in one batch; each streams its own answer.
 
-Up to MAX_BATCHES batches take turns, token by token, so that a question does not wait for the longest answer in
-work. The slots in use are counted off the batches themselves, so that none can leak.
+A waiting question joins the batch as soon as a slot is free, at the next token, and leaves it with its own last token or
+with its client. The slots in use are the jobs in the batch, so that none can leak.
 """
 
 import logging
@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 import torch
 
 from depictqa.inference.assessor import Assessor, Question
-from depictqa.model.generation import Answer, Ends, Sampling, stream
+from depictqa.model.generation import Answer, Decoder, Ends, Sampling
 from depictqa.serve.protocol import Chunk, Problem, Refused
 
-MAX_BATCHES = 2
 log = logging.getLogger("depictqa.worker")
 
 
@@ -32,40 +31,6 @@ class Job:
     left: bool = False  # its client is gone
 
 
-class _Batch:
-    """Jobs that are answered together. `rows` are those still in work: row of the model's batch -> job."""
-
-    def __init__(self, assessor: Assessor, jobs: Sequence[Job]):
-        questions = [job.question for job in jobs]
-        self.embeds = assessor.embed(questions)
-        self.rows = dict(enumerate(jobs))
-        fused = assessor.fuse(questions, self.embeds)
-        self._steps = stream(assessor.model, fused, [job.sampling for job in jobs])
-        self._started = False
-
-    def step(self) -> tuple[list[Job], dict[int, Job]]:
-        """One token for every row: (jobs with a new token, rows that have ended)."""
-        left = {row for row, job in self.rows.items() if job.left} if self._started else None
-        self._started = True
-        try:
-            step = self._steps.send(left)
-        except StopIteration:
-            step = []
-        jobs = []
-        for row, token, prob in step:
-            jobs.append(self.rows[row])
-            jobs[-1].answer.output_id.append(token)
-            jobs[-1].answer.prob.append(prob)
-        ended = set(self.rows) - {row for row, _, _ in step}
-        return jobs, {row: self.rows.pop(row) for row in sorted(ended)}
-
-    def close(self) -> list[Job]:
-        """End it; the jobs that were in work."""
-        jobs, self.rows = list(self.rows.values()), {}
-        self._steps.close()
-        return jobs
-
-
 class Engine:
     """Answers jobs.
 
@@ -79,8 +44,8 @@ class Engine:
         self.assessor, self.slots, self.max_waiting, self.interval = assessor, slots, max_waiting, interval
         self._ends = Ends(assessor.model.tokenizer, assessor.model.format.sep2)
         self._waiting: deque[Job] = deque()
-        self._batches: list[_Batch] = []
-        self._starting: list[Job] = []
+        self._running: dict[Job, list[torch.Tensor]] = {}  # job -> embeddings of its pictures
+        self._decoder = Decoder(assessor.model)  # its rows are the running jobs
         self._changed = threading.Condition()
         self._closed = False
         self.answered = self.largest_batch = 0
@@ -89,7 +54,7 @@ class Engine:
 
     @property
     def running(self) -> int:
-        return len(self._starting) + sum(len(batch.rows) for batch in list(self._batches))
+        return len(self._running)
 
     @property
     def waiting(self) -> int:
@@ -122,43 +87,55 @@ class Engine:
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._batches or self._closed)
+                self._changed.wait_for(lambda: self._waiting or self._running or self._closed)
                 if self._closed:
                     break
-                free = self.slots - self.running if len(self._batches) < MAX_BATCHES else 0
-                self._starting = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
-            if self._starting:
-                self._start(self._starting)
-            for batch in list(self._batches):
-                self._advance(batch)
-        unanswered = [*self._waiting, *(job for batch in self._batches for job in batch.close())]
-        self._fail(unanswered, Problem(code="stopping", message="this worker was stopped"))
+                free = self.slots - self.running
+                new = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
+                self._running |= {job: [] for job in new}
+            if new:
+                self._start(new)
+            self._advance()
+        self._fail([*self._waiting, *self._running], Problem(code="stopping", message="this worker was stopped"))
 
     def _start(self, jobs: list[Job]) -> None:
+        """Read the prompts of new jobs; if that fails, those in work go on."""
         try:
-            self._batches.append(_Batch(self.assessor, jobs))
-            self.largest_batch = max(self.largest_batch, len(jobs))
+            questions = [job.question for job in jobs]
+            embeds = self.assessor.embed(questions)
+            prompts = zip(self.assessor.fuse(questions, embeds), [job.sampling for job in jobs], strict=True)
+            new = self._decoder.prefill(dict(zip(jobs, prompts, strict=True)))
         except Exception as error:  # whatever it is, the worker goes on with the next question
-            self._broken(jobs, error)
-        finally:
-            self._starting = []
-
-    def _advance(self, batch: _Batch) -> None:
+            return self._broken(jobs, error)
+        self._running |= zip(jobs, embeds, strict=True)
+        self.largest_batch = max(self.largest_batch, self.running)
         try:
-            jobs, ended = batch.step()
+            self._decoder.join(new)
         except Exception as error:
-            self._broken(batch.close(), error)
-            jobs, ended = [], {}
-        for job in jobs:
-            if len(job.answer.output_id) % self.interval == 0:
+            self._break_all(error)
+
+    def _advance(self) -> None:
+        """One token for every job."""
+        left = [job for job in self._running if job.left]
+        for job in left:
+            del self._running[job]
+        try:
+            self._decoder.drop(left)
+            step = self._decoder.step()
+        except Exception as error:
+            return self._break_all(error)
+        for token in step:
+            job = token.row
+            job.answer.output_id.append(token.id)
+            job.answer.prob.append(token.prob)
+            if not token.is_last and len(job.answer.output_id) % self.interval == 0:
                 job.emit(Chunk(text=self._text(job)))
-        for row, job in ended.items():
+        for job in [token.row for token in step if token.is_last]:
             try:
-                self._finish(job, batch.embeds[row])
+                self._finish(job, self._running[job])
             except Exception as error:
                 self._broken([job], error)
-        if not batch.rows:
-            self._batches.remove(batch)
+            self._running.pop(job, None)
 
     def _finish(self, job: Job, embeds: list[torch.Tensor]) -> None:
         if job.left:
@@ -176,8 +153,15 @@ class Engine:
     def _text(self, job: Job) -> str:
         return self._ends.strip(self.assessor.model.tokenizer.decode(job.answer.output_id))
 
+    def _break_all(self, error: Exception) -> None:
+        """The batch is lost: start with an empty one."""
+        self._decoder = Decoder(self.assessor.model)
+        self._broken(list(self._running), error)
+
     def _broken(self, jobs: Sequence[Job], error: Exception) -> None:
         log.error("generation failed", exc_info=error)
+        for job in jobs:
+            self._running.pop(job, None)
         reason = "out of memory" if isinstance(error, torch.OutOfMemoryError) else "an error inside the model"
         self._fail(jobs, Problem(code="generation_failed", message=f"the answer could not be generated ({reason})"))
         if torch.cuda.is_available():
