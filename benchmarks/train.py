@@ -133,8 +133,11 @@ def train_ours(model, preprocess, items, args, folder: Path, watch: Stopwatch) -
     from depictqa.training.engine import build_engine
     from depictqa.training.loop import Saving, run
     from depictqa.training.settings import make_plan
+    from depictqa.training.stop import StopSignal
 
     device = start(watch.device)
+    if device.type == "cpu":  # as train.py does
+        model.least_share = 1
     config = load_config(ROOT / "experiments" / "_base_" / "config.yaml")
     accumulation = args.update // args.micro_batch
     config.deepspeed |= {"train_micro_batch_size_per_gpu": args.micro_batch, "gradient_accumulation_steps": accumulation}
@@ -145,7 +148,8 @@ def train_ours(model, preprocess, items, args, folder: Path, watch: Stopwatch) -
     data = TrainingSet(items, preprocess, seed=0)
     batches = load_batches(data, micro_batches, args.workers, pin_memory=device.type == "cuda")
     saving = Saving(folder, None, None, keep_last=1, settings={})
-    run(engine, batches, plan, saving, None, watch, seed=0)
+    with StopSignal(device) as stop:
+        run(engine, batches, plan, saving, None, watch, stop, seed=0)
 
 
 def train_plain(model, preprocess, items, args, folder: Path, watch: Stopwatch) -> None:

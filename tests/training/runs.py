@@ -56,14 +56,19 @@ def torchrun(processes: int, *options: str) -> list[str]:
     return ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", *(options or ["--standalone"])]
 
 
-def start(config: Path, *arguments: str, launcher: Sequence[str] = (), output: str = "output") -> subprocess.Popen:
-    """Start train.py, plain or under a launcher. What it prints goes to the file `output` beside the config."""
+def start(config: Path, *arguments: str, launcher: Sequence[str] = (), output: str = "output", **options) -> subprocess.Popen:
+    """Start train.py, plain or under a launcher. What it prints goes to the file `output` beside the config.
+
+    Args:
+        options: of `subprocess.Popen`.
+    """
     with open(config.parent / output, "w", encoding="utf-8") as file:
         return subprocess.Popen(
             [sys.executable, *launcher, str(SRC / "train.py"), "--cfg", str(config), *arguments],
             stdout=file,
             stderr=subprocess.STDOUT,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
+            **options,
         )
 
 

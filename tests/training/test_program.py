@@ -92,15 +92,20 @@ def test_how_a_batch_is_cut_does_not_matter(tmp_path):
 def kill_in_the_middle(config, least_step: int, *arguments: str) -> int:
     """Kill train.py -9 some time after it logged `least_step`; the last step in its log."""
     process = start(config, *arguments)
-    metrics = config.parent / "log" / "metrics.jsonl"
-    deadline = time.monotonic() + 120
-    while not metrics.exists() or metrics.read_bytes().count(b"\n") < least_step:
-        assert process.poll() is None and time.monotonic() < deadline, output_of(config)
-        time.sleep(0.01)
+    wait_for_step(config, process, least_step)
     time.sleep(0.03)  # into the next accumulation
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
-    return metrics.read_bytes().count(b"\n")
+    return (config.parent / "log" / "metrics.jsonl").read_bytes().count(b"\n")
+
+
+def wait_for_step(config, process, step: int) -> None:
+    """Wait until train.py logged that step."""
+    metrics = config.parent / "log" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not metrics.exists() or metrics.read_bytes().count(b"\n") < step:
+        assert process.poll() is None and time.monotonic() < deadline, output_of(config)
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("stage", [0, 1])
@@ -118,6 +123,25 @@ def test_40_steps_and_20_steps_a_kill_and_the_rest_are_equal_bit_for_bit(tmp_pat
     assert "continues after step" in output
     assert metrics_of(killed) == metrics_of(straight)
     assert_equal(weights(straight.parent / "ckpt" / "ckpt.pt"), weights(killed.parent / "ckpt" / "ckpt.pt"))
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_sigterm_saves_the_state_and_the_run_goes_on_as_if_nothing_had_been(tmp_path, processes):
+    sections = {"train": {"epochs": 10, "save_freq_step": None, "save_freq_epoch": None}, "data": {"num_workers": 1}}
+    launcher = torchrun(processes) if processes else ()
+    stopped, straight = (make_run(tmp_path / name, make_items(16), **sections) for name in ("stopped", "straight"))
+    process = start(stopped, launcher=launcher, start_new_session=True)
+    wait_for_step(stopped, process, 3)
+    os.killpg(process.pid, signal.SIGTERM)  # as a scheduler does: to loader processes and launchers too
+    code = process.wait(timeout=60)
+    assert code == 143 if not processes else code != 0
+    steps = len(metrics_of(stopped))
+    assert f"stopped by SIGTERM after step {steps} of" in output_of(stopped)
+    assert [path.name for path in (stopped.parent / "ckpt" / "state").iterdir()] == [f"step{steps:08d}"]
+    launch(stopped, "--resume", "auto", launcher=launcher)
+    launch(straight, launcher=launcher)
+    assert metrics_of(stopped) == metrics_of(straight) and len(metrics_of(straight)) > steps
+    assert_equal(weights(straight.parent / "ckpt" / "ckpt.pt"), weights(stopped.parent / "ckpt" / "ckpt.pt"))
 
 
 def test_an_unfinished_run_is_neither_overwritten_nor_continued_under_other_settings(tmp_path):

@@ -5,6 +5,7 @@ of the micro batch) only: neither workers nor an interruption change anything.
 """
 
 import random
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -261,9 +262,15 @@ def load_batches(
         num_workers=num_workers,
         collate_fn=collate,
         pin_memory=pin_memory,
+        worker_init_fn=_outlive_sigterm,
         generator=torch.Generator(),  # or the loader would draw from the generator that dropout draws from
     )
     for batch in loader:
         if isinstance(batch, str):
             raise InputError(f"{batch}; mend or remove it, then go on with --resume auto")
         yield batch
+
+
+def _outlive_sigterm(_: int) -> None:
+    """A scheduler sends SIGTERM to all processes; the main one still needs its batches to finish the update."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

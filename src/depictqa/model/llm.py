@@ -8,9 +8,11 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, LlamaForCausalLM
 
 from depictqa.errors import InputError
+from depictqa.model.dropout import Dropout
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +38,11 @@ def add_lora(llm: LlamaForCausalLM, rank: int, alpha: float, dropout: float, tar
     config = LoraConfig(
         task_type="CAUSAL_LM", r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(target_modules)
     )
-    return get_peft_model(llm, config, autocast_adapter_dtype=False)
+    model = get_peft_model(llm, config, autocast_adapter_dtype=False)
+    for module in model.modules():
+        if isinstance(module, LoraLayer):
+            module.lora_dropout.update({name: Dropout(dropout) for name in module.lora_dropout if dropout})
+    return model
 
 
 def as_folder(path: str | Path) -> Path:

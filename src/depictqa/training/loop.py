@@ -14,6 +14,7 @@ from depictqa.training.checkpoint import save_state, save_trained
 from depictqa.training.distributed import fail_together
 from depictqa.training.metrics import RunLog
 from depictqa.training.settings import Plan
+from depictqa.training.stop import StopSignal
 from depictqa.training.tally import Tally, losses_and_accuracies
 from depictqa.training.validation import Validation
 
@@ -36,21 +37,26 @@ def run(
     saving: Saving,
     validation: Validation | None,
     log: RunLog | None,
+    stop: StopSignal,
     seed: int,
     first_step: int = 0,
-) -> None:
-    """Train from optimizer step `first_step` to the end of the plan.
+) -> int:
+    """Train from optimizer step `first_step` to the end of the plan, or until `stop` asks for an end; then the state
+    of that step is saved.
 
     Args:
         engine: DeepSpeed's, around a `DepictQA`.
         batches: this rank's micro batches from there on.
         log: None on every rank but the first.
 
+    Returns:
+        the step reached.
+
     Raises:
         InputError: a loss is not finite, or a picture cannot be read; the last checkpoint stays as it is.
     """
     engine.train()
-    tally, window = Tally(engine.device), []
+    tally, window, step = Tally(engine.device), [], first_step
     for number, batch in enumerate(batches, first_step * plan.accumulation):
         torch.manual_seed(_seed_of(seed, distributed.get_rank(), number))  # dropout is a matter of the step alone
         output = engine(batch.to(engine.device).conversations)
@@ -67,12 +73,17 @@ def run(
         tally, window = Tally(engine.device), []
         if log is not None:
             log.write(metrics, plan.batch_size * plan.accumulation)
-        _save_if_due(engine, step, plan, saving)
+        saved = _save_if_due(engine, step, plan, saving)
+        if step < plan.optimizer_steps and stop.anywhere():
+            if not saved:
+                _save_state(engine, step, plan, saving)
+            return step
         done, before = step * plan.accumulation, (step - 1) * plan.accumulation
         if validation is not None and validation.is_due(done, before, last=step == plan.optimizer_steps):
             validated = validation.run(engine)
             if log is not None:
                 log.write_validation({"step": step} | validated)
+    return step
 
 
 def _seed_of(*numbers: int) -> int:
@@ -127,8 +138,12 @@ def _stop_for(window: list[tuple[list[str], torch.Tensor]]) -> None:
     )
 
 
-def _save_if_due(engine, step: int, plan: Plan, saving: Saving) -> None:
-    """Checkpoints fall on updates: one that is due within an accumulation is written right after its update."""
+def _save_if_due(engine, step: int, plan: Plan, saving: Saving) -> bool:
+    """Checkpoints fall on updates: one that is due within an accumulation is written right after its update.
+
+    Returns:
+        whether any was written, and with it the state.
+    """
     done, before = step * plan.accumulation, (step - 1) * plan.accumulation
     epoch, within = divmod(done, plan.batches_per_epoch)
     epoch_before, within_before = divmod(before, plan.batches_per_epoch)
@@ -142,4 +157,9 @@ def _save_if_due(engine, step: int, plan: Plan, saving: Saving) -> None:
     for name in names:
         save_trained(engine, saving.folder / name)
     if names:
-        save_state(engine, saving.folder / "state", step, plan.optimizer_steps, saving.settings, saving.keep_last)
+        _save_state(engine, step, plan, saving)
+    return bool(names)
+
+
+def _save_state(engine, step: int, plan: Plan, saving: Saving) -> None:
+    save_state(engine, saving.folder / "state", step, plan.optimizer_steps, saving.settings, saving.keep_last)

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -25,6 +26,7 @@ from depictqa.training.engine import build_engine
 from depictqa.training.loop import Saving, run
 from depictqa.training.metrics import RunLog
 from depictqa.training.settings import Plan, check_sections, pick_precision, plan_from
+from depictqa.training.stop import EXIT_CODE, StopSignal
 from depictqa.training.validation import Validation
 
 RESUMED_WITH = (  # what a run's numbers depend on, beside its data and the number of processes
@@ -77,10 +79,14 @@ def train(config_path: str, overrides: list[str], resume: str | None = None) -> 
     batches = _load_batches(config, items, plan, device, first_step)
     log = _open_log(config, plan, first_step) if is_first() else None
     try:
-        run(engine, batches, plan, saving, validation, log, config.seed, first_step)
+        with StopSignal(device) as stop:
+            step = run(engine, batches, plan, saving, validation, log, stop, config.seed, first_step)
     finally:
         if log is not None:
             log.close()
+    if step < plan.optimizer_steps:
+        say(f"stopped by SIGTERM after step {step} of {plan.optimizer_steps}; go on with --resume auto")
+        sys.exit(EXIT_CODE)
     if is_first():
         draw_curves(Path(config.train.log_dir))
     say(f"trained: {saving.folder / 'ckpt.pt'}; curves: {config.train.log_dir}")
@@ -195,6 +201,7 @@ def _load_model(config: EasyDict, device: torch.device, dtype: torch.dtype, stat
         model.llm.requires_grad_(False)
     if device.type == "cpu":
         model.llm.get_base_model().set_attn_implementation(CAUSAL_BLOCKS)
+        model.least_share = 1  # a pass through the ViT for each size: sharing one would only add padding
     if config.train.gradient_checkpointing:
         model.llm.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
     trained, everything = (
