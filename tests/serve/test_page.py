@@ -55,9 +55,14 @@ def visit(browser, stack):
 
 
 @pytest.fixture(scope="module")
-def slow_url(stack):
-    """The worker of a second model, Slow, that takes its time."""
-    return stack.start_worker(slow=True, model_name="Slow", limit_model_concurrency=1, limit_waiting=1)[1]
+def slow_worker(stack):
+    """The worker of a second model, Slow, that takes its time: (process, url)."""
+    return stack.start_worker(slow=True, model_name="Slow", limit_model_concurrency=1, limit_waiting=1)
+
+
+@pytest.fixture
+def slow_url(slow_worker):
+    return slow_worker[1]
 
 
 def test_upload_ask_and_a_streamed_answer(visit, stack):
@@ -187,21 +192,6 @@ def test_closing_the_tab_ends_the_answer_too(visit, slow_url):
     until(lambda: get(f"{slow_url}/status")["running"] == 1)
     visitor.context.close()
     until(lambda: get(f"{slow_url}/status")["running"] == 0, 20)
-
-
-def test_worker_that_dies_in_mid_answer_is_told(visit, stack):
-    process, _ = stack.start_worker(slow=True, model_name="Dying")
-    visitor = visit()
-    visitor.choose_model("Dying")
-    visitor.give("a", A)
-    card = visitor.ask(QUESTION)
-    visitor.page.wait_for_function("document.querySelector('.dq-card .dq-answer').textContent.length > 3")
-    process.send_signal(signal.SIGKILL)
-    assert "went away" in visitor.problem_of(card)
-    assert card.locator(".dq-answer").text_content()  # what came is still there
-    assert "no worker has 'Dying'" in visitor.problem_of(visitor.ask())
-    visitor.choose_model("Nano")
-    assert visitor.answer_of(visitor.ask(NAME))
 
 
 def test_a_busy_worker_is_told(visit, stack, slow_url):
@@ -395,3 +385,18 @@ def test_page_that_is_stopped_finishes_its_answers(visit, stack, tmp_path):
         assert process.wait(30) == 0
     finally:
         other.close()
+
+
+def test_worker_that_dies_in_mid_answer_is_told(visit, slow_worker):
+    """The last test: it ends the slow model."""
+    visitor = visit()
+    visitor.choose_model("Slow")
+    visitor.give("a", A)
+    card = visitor.ask(QUESTION)
+    visitor.page.wait_for_function("document.querySelector('.dq-card .dq-answer').textContent.length > 3")
+    slow_worker[0].kill()
+    assert "went away" in visitor.problem_of(card)
+    assert card.locator(".dq-answer").text_content()  # what came is still there
+    assert "no worker has 'Slow'" in visitor.problem_of(visitor.ask())
+    visitor.choose_model("Nano")
+    assert visitor.answer_of(visitor.ask(NAME))
