@@ -8,17 +8,22 @@ from training.runs import launch, make_items, make_run, metrics_of
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 PRECISIONS = {
     "fp32": {},
-    "bf16": {"bf16": {"enabled": True}, "zero_optimization": {"stage": 1}},
-    "fp16": {"fp16": {"enabled": True, "initial_scale_power": 8}, "zero_optimization": {"stage": 1}},
+    "bf16": {"bf16": {"enabled": True}},
+    "fp16": {"fp16": {"enabled": True, "initial_scale_power": 8}},
 }
 TOLERANCE = {"fp32": 1e-4, "bf16": 3e-2, "fp16": 1e-2}
+CASES = [("fp32", 0), ("bf16", 1), ("bf16", 2), ("fp16", 1), ("fp16", 2)]  # precision, ZeRO stage
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_the_first_loss_is_the_cpus_and_falls(tmp_path, precision):
+def deepspeed_of(precision: str, stage: int) -> dict:
+    return PRECISIONS[precision] | {"zero_optimization": {"stage": stage}}
+
+
+@pytest.mark.parametrize("precision, stage", CASES)
+def test_the_first_loss_is_the_cpus_and_falls(tmp_path, precision, stage):
     first = {}
     for device in ("cpu", "cuda"):
-        deepspeed = PRECISIONS[precision if device == "cuda" else "fp32"]
+        deepspeed = deepspeed_of(precision, stage) if device == "cuda" else deepspeed_of("fp32", 0)
         config = make_run(tmp_path / device, make_items(16), device=device, train={"epochs": 6}, deepspeed=deepspeed)
         launch(config, "--set", "model.lora={lora_dropout: 0.0}")
         rows = metrics_of(config)
@@ -29,12 +34,11 @@ def test_the_first_loss_is_the_cpus_and_falls(tmp_path, precision):
     assert rows[-1].keys() >= ({"loss_scale", "skipped_steps"} if precision == "fp16" else {"memory_gib"})
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_a_run_continues_from_its_state(tmp_path, precision):
+@pytest.mark.parametrize("precision, stage", CASES)
+def test_a_run_continues_from_its_state(tmp_path, precision, stage):
     """Cut off by a state of its own in the middle: the curve goes on where it was."""
-    config = make_run(
-        tmp_path, make_items(16), device="cuda", train={"epochs": 6, "save_freq_step": 4}, deepspeed=PRECISIONS[precision]
-    )
+    sections = {"train": {"epochs": 6, "save_freq_step": 4}, "deepspeed": deepspeed_of(precision, stage)}
+    config = make_run(tmp_path, make_items(16), device="cuda", **sections)
     launch(config)
     whole = metrics_of(config)
     states = sorted((tmp_path / "ckpt" / "state").iterdir())

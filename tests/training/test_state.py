@@ -7,6 +7,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from depictqa.errors import InputError
 from depictqa.training import checkpoint
@@ -68,6 +69,31 @@ def test_a_broken_state_is_passed_over_with_a_line(tmp_path, harm, capsys):
 
 def test_there_may_be_none(tmp_path):
     assert checkpoint.find_state(tmp_path / "absent") is None
+
+
+class RunsCode:
+    def __reduce__(self):
+        return os.mkdir, ("ran",)
+
+
+@pytest.mark.parametrize("content", [{"module": RunsCode()}, RunsCode(), {"a": [torch.zeros(2), (1, RunsCode())]}])
+def test_a_strangers_state_runs_no_code(tmp_path, monkeypatch, content):
+    monkeypatch.chdir(tmp_path)
+    torch.save(content, "model.pt")
+    with pytest.raises(InputError, match="model.pt: this state holds more than tensors, and is not loaded .*mkdir"):
+        checkpoint._load_without_code("model.pt")
+    assert not os.path.exists("ran")
+
+
+def test_a_loss_scale_is_part_of_a_state(tmp_path):
+    """As fp16 on a GPU has it; the other classes of a state are met where a run continues."""
+    from deepspeed.runtime.fp16.loss_scaler import CreateLossScaler
+
+    scaler = CreateLossScaler(torch.float16, 0.0, True, {"init_scale": 2**8, "scale_window": 7})
+    scaler.update_scale(overflow=True)
+    torch.save({"loss_scaler": scaler, "dtype": torch.float16}, tmp_path / "model.pt")
+    loaded = checkpoint._load_without_code(tmp_path / "model.pt")["loss_scaler"]
+    assert type(loaded) is type(scaler) and vars(loaded) == vars(scaler)
 
 
 @pytest.mark.slow

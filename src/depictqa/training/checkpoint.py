@@ -2,18 +2,19 @@
 
 A folder holds the delta, DeepSpeed's files (optimizer, fp32 weights, schedule, loss scale) and `manifest.json`: the
 step, the settings that the run depends on, the hash of every file. It is written under a temporary name and renamed;
-the newest folder whose files fit its manifest is the one to continue from. Load only states of your own: DeepSpeed
-unpickles them.
+the newest folder whose files fit its manifest is the one to continue from. No code that a file may carry is run.
 """
 
 import hashlib
 import json
 import os
+import pickle
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import distributed
 
 from depictqa.answers import write_json
@@ -102,8 +103,31 @@ def read_state(path: str | Path) -> State:
 
 def load_state(engine, state: State) -> None:
     """Put weights, optimizer, schedule and loss scale back. Every rank calls this."""
+    engine.checkpoint_engine.load = _load_without_code  # DeepSpeed's own would unpickle whatever is there
     loaded, _ = engine.load_checkpoint(str(state.path), tag=TAG, load_module_strict=False)
     assert loaded is not None, state.path
+
+
+def _load_without_code(path: str, map_location=None):
+    """A file of DeepSpeed: tensors, plain values, and the few classes that it writes.
+
+    Raises:
+        InputError: the file holds anything else.
+    """
+    with torch.serialization.safe_globals(_deepspeeds_classes()):
+        try:
+            return torch.load(path, map_location=map_location, weights_only=True)
+        except pickle.UnpicklingError as error:
+            reason = next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line), str(error)[:200])
+            raise InputError(f"{path}: this state holds more than tensors, and is not loaded ({reason})") from None
+
+
+def _deepspeeds_classes() -> list[type]:
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    return [ZeroStageEnum, fragment_address, LossScaler, DynamicLossScaler]
 
 
 def check_settings(state: State, settings: Mapping) -> None:

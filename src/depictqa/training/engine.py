@@ -1,6 +1,5 @@
 """The DeepSpeed engine around a model, and its configuration completed."""
 
-import copy
 import logging
 
 import torch
@@ -9,7 +8,7 @@ from easydict import EasyDict
 from depictqa.errors import InputError
 from depictqa.model.depictqa import DepictQA
 from depictqa.training.distributed import say
-from depictqa.training.settings import Plan
+from depictqa.training.settings import Plan, plain
 
 ADAM = ("adam", "adamw")
 
@@ -46,7 +45,7 @@ def complete(given: dict, plan: Plan, device: torch.device) -> tuple[dict, list[
     Returns:
         DeepSpeed's configuration, and a line for each given key that was changed.
     """
-    settings, notes = copy.deepcopy(dict(given)), []
+    settings, notes = plain(given), []
     zero = settings.setdefault("zero_optimization", {})
     low_precision = [name for name in ("fp16", "bf16") if settings.get(name, {}).get("enabled")]
     if low_precision and zero.get("stage", 0) == 0:

@@ -25,7 +25,7 @@ from depictqa.training.distributed import from_first, is_first, say, start, toge
 from depictqa.training.engine import build_engine
 from depictqa.training.loop import Saving, run
 from depictqa.training.metrics import RunLog
-from depictqa.training.settings import Plan, check_sections, pick_precision, plan_from
+from depictqa.training.settings import Plan, check_sections, pick_precision, plain, plan_from
 from depictqa.training.stop import EXIT_CODE, StopSignal
 from depictqa.training.validation import Validation
 
@@ -215,13 +215,6 @@ def _open_log(config: EasyDict, plan: Plan, first_step: int) -> RunLog:
     folder = Path(config.train.log_dir)
     print_every = max(1, config.train.log_step // plan.accumulation)
     log = RunLog(folder, first_step, plan.optimizer_steps, print_every)
-    plain = yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True)
-    (folder / "training_args.yaml").write_text(plain, encoding="utf-8")
+    resolved = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
+    (folder / "training_args.yaml").write_text(resolved, encoding="utf-8")
     return log
-
-
-def _plain(value):
-    """EasyDict and tuples to what YAML writes."""
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return [_plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value
