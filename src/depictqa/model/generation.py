@@ -4,6 +4,7 @@ Knows nothing of files, tasks or confidences. Rows join and leave the batch at a
 another one's end; padding is masked and has no position, so that an answer does not depend on its batch.
 """
 
+import functools
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -91,32 +92,32 @@ class Decoder:
         self._llama = model.llm.get_base_model()
         self._ends = Ends(model.tokenizer, model.format.sep2)
         self._rows: _Rows | None = None
+        self._beginnings: dict[tuple[int, ...], list[tuple[torch.Tensor, torch.Tensor]]] = {}  # keys, values of each layer
 
     def __len__(self) -> int:
         return 0 if self._rows is None else len(self._rows.keys)
 
     @torch.inference_mode()
     def prefill(self, prompts: Mapping[Hashable, tuple[Fused, Sampling]]) -> _Rows:
-        """Read the prompts of new rows, which can then `join`. Those in work are not touched, whatever happens here."""
-        fused, samplings = map(list, zip(*prompts.values(), strict=True))
-        batch = collate(fused, self.model.embed_tokens, padding_side="left")
-        cache = DynamicCache(config=self._llama.config)
-        hidden = self._llama.model(
-            inputs_embeds=batch.inputs_embeds,
-            attention_mask=batch.attention_mask,
-            position_ids=batch.position_ids,
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state[:, -1]  # [b, D]
-        return _Rows(
-            keys=list(prompts),
-            samplings=samplings,
-            outputs=[[] for _ in prompts],
-            cache=cache,
-            mask=batch.attention_mask,
-            positions=batch.position_ids[:, -1:],
-            hidden=hidden,
-        )
+        """Read the prompts of new rows, which can then `join`. Those in work are not touched, whatever happens here.
+
+        The text before the first image is the same for all questions of a task: it is read once.
+        """
+        groups: dict[tuple[int, ...], list[Hashable]] = {}
+        for key, (fused, _) in prompts.items():
+            groups.setdefault(_beginning(fused), []).append(key)
+        rows = []
+        for beginning, keys in groups.items():
+            if beginning not in self._beginnings:
+                rows.append(self._read(prompts, keys[:1]))
+                self._beginnings[beginning] = [
+                    (layer.keys[:, :, : len(beginning)].clone(), layer.values[:, :, : len(beginning)].clone())
+                    for layer in rows[-1].cache.layers
+                ]
+                keys = keys[1:]
+            if keys:
+                rows.append(self._read(prompts, keys, beginning))
+        return functools.reduce(_merge, rows)
 
     @torch.inference_mode()
     def join(self, new: _Rows) -> None:
@@ -126,20 +127,22 @@ class Decoder:
             return
         self._feed()
         old, self._rows = self._rows, None  # a failure half-way leaves nothing half-merged behind
-        length = max(old.mask.shape[1], new.mask.shape[1])
-        for layer, other in zip(old.cache.layers, new.cache.layers, strict=True):
-            layer.keys = torch.cat([_pad(layer.keys, length), _pad(other.keys, length)])  # [b, heads, T, d]
-            layer.values = torch.cat([_pad(layer.values, length), _pad(other.values, length)])
-        masks = [nn.functional.pad(rows.mask, (length - rows.mask.shape[1], 0)) for rows in (old, new)]
-        self._rows = _Rows(
-            keys=old.keys + new.keys,
-            samplings=old.samplings + new.samplings,
-            outputs=old.outputs + new.outputs,
-            cache=old.cache,
-            mask=torch.cat(masks),
-            positions=torch.cat([old.positions, new.positions]),
-            hidden=torch.cat([old.hidden, new.hidden]),
-        )
+        self._rows = _merge(old, new)
+
+    def _read(self, prompts: Mapping, keys: list[Hashable], beginning: tuple[int, ...] = ()) -> _Rows:
+        """Rows of prompts, of which the first `beginning` tokens are known already."""
+        skipped = len(beginning)
+        batch = collate([_without(prompts[key][0], skipped) for key in keys], self.model.embed_tokens, padding_side="left")
+        cache = DynamicCache(config=self._llama.config)
+        for index, (k, v) in enumerate(self._beginnings[beginning] if skipped else ()):
+            cache.update(k.expand(len(keys), -1, -1, -1), v.expand(len(keys), -1, -1, -1), index)
+        mask = nn.functional.pad(batch.attention_mask, (skipped, 0), value=1)  # [b, T]
+        positions = batch.position_ids + skipped
+        hidden = self._llama.model(
+            inputs_embeds=batch.inputs_embeds, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+        ).last_hidden_state[:, -1]  # [b, D]
+        samplings = [prompts[key][1] for key in keys]
+        return _Rows(list(keys), samplings, [[] for _ in keys], cache, mask, positions[:, -1:], hidden)
 
     @torch.inference_mode()
     def step(self) -> list[Token]:
@@ -198,6 +201,35 @@ class Decoder:
             use_cache=True,
         ).last_hidden_state[:, -1]  # [b, D]
         rows.chosen = None
+
+
+def _beginning(fused: Fused) -> tuple[int, ...]:
+    """The token ids before the first image, as far as every prompt of its task has them."""
+    first = fused.segments[0]
+    return tuple(first) if isinstance(first, list) and len(fused.segments) > 1 else ()
+
+
+def _without(fused: Fused, skipped: int) -> Fused:
+    """A prompt without its first segment, where that has been read."""
+    return Fused(fused.segments[1:], fused.labels[skipped:], fused.visible[skipped:]) if skipped else fused
+
+
+def _merge(old: _Rows, new: _Rows) -> _Rows:
+    """One batch of two; neither waits for a token to be fed. The shorter one is padded on the left."""
+    length = max(old.mask.shape[1], new.mask.shape[1])
+    for layer, other in zip(old.cache.layers, new.cache.layers, strict=True):
+        layer.keys = torch.cat([_pad(layer.keys, length), _pad(other.keys, length)])  # [b, heads, T, d]
+        layer.values = torch.cat([_pad(layer.values, length), _pad(other.values, length)])
+    masks = [nn.functional.pad(rows.mask, (length - rows.mask.shape[1], 0)) for rows in (old, new)]
+    return _Rows(
+        keys=old.keys + new.keys,
+        samplings=old.samplings + new.samplings,
+        outputs=old.outputs + new.outputs,
+        cache=old.cache,
+        mask=torch.cat(masks),
+        positions=torch.cat([old.positions, new.positions]),
+        hidden=torch.cat([old.hidden, new.hidden]),
+    )
 
 
 def _pad(values: torch.Tensor, length: int) -> torch.Tensor:
