@@ -38,9 +38,10 @@ from depictqa.serve.protocol import Chunk
 
 CLIENTS = 16
 PACE = 200  # requests a second, of which each second's are spread evenly
-QUESTIONS = {  # the second is answered at length
-    "a word": "What is the main distortion in this image? Answer the question using a single word or phrase.",
-    "a description": "Describe the quality of this image and give your reasons.",
+QUESTIONS = {
+    "a word": {"question": "What is the main distortion in this image? Answer the question using a single word or phrase."},
+    "a description": {"question": "Describe the quality of this image and give your reasons.", "confidence": "false"},
+    "a description, its confidence": {"question": "Describe the quality of this image and give your reasons."},
 }
 NANO = ROOT / "experiments" / "Nano" / "config.yaml"
 
@@ -101,13 +102,13 @@ class Servers:
 
 
 async def ask_all(
-    url: str, pictures: list[bytes], clients: int, question: str = QUESTIONS["a word"], rate: float = 0
+    url: str, pictures: list[bytes], clients: int, fields: dict = QUESTIONS["a word"], rate: float = 0
 ) -> tuple[float, list[float]]:
     """(requests a second, seconds of each) for one question about each picture, so many at a time.
 
     With a `rate` (requests a second) the n-th begins no sooner than n / rate, and counts from then. Over plain connections that stay open: httpx would take as much of the processor as what is measured.
     """
-    waiting, seconds = [_request(url, question, picture) for picture in pictures], []
+    waiting, seconds = [_request(url, fields, picture) for picture in pictures], []
     host, port = url.split("/")[2].split(":")
 
     async def work():
@@ -132,9 +133,9 @@ async def ask_all(
     return len(pictures) / (time.monotonic() - start), seconds
 
 
-def _request(url: str, question: str, picture: bytes) -> bytes:
+def _request(url: str, fields: dict, picture: bytes) -> bytes:
     """The bytes of a request."""
-    request = httpx.Request("POST", url, data={"question": question}, files={"a": ("a", picture)})
+    request = httpx.Request("POST", url, data=fields, files={"a": ("a", picture)})
     head = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
     return f"POST {request.url.raw_path.decode()} HTTP/1.1\r\n{head}\r\n".encode() + request.read()
 
@@ -153,11 +154,11 @@ def nano(folder: Path, rounds: int, questions: int) -> None:
         pictures = crops(len(QUESTIONS) * rounds * 5 * questions + 2 * CLIENTS)
         asyncio.run(ask_all(url, [pictures.pop() for _ in range(2 * CLIENTS)], CLIENTS))
         print("| Nano | requests/s | p50 ms | p95 ms |\n|---|---|---|---|")
-        for name, question in QUESTIONS.items():
+        for name, fields in QUESTIONS.items():
             rates, seconds = {1: [], CLIENTS: []}, {1: [], CLIENTS: []}
             for _ in range(rounds):
                 for clients, count in (1, questions), (CLIENTS, 4 * questions):
-                    rate, took = asyncio.run(ask_all(url, [pictures.pop() for _ in range(count)], clients, question))
+                    rate, took = asyncio.run(ask_all(url, [pictures.pop() for _ in range(count)], clients, fields))
                     rates[clients].append(rate)
                     seconds[clients] += took
             show(f"{name}, one at a time", rates[1], seconds[1])
