@@ -15,7 +15,7 @@ MAY_IMPORT = {  # besides leaves
     "data": {"data", "model"},
     "model": {"model"},
     "evaluation": {"evaluation"},
-    "training": {"data", "model", "training"},
+    "training": {"data", "evaluation", "model", "training"},
     "inference": {"data", "model", "inference"},
     "export": {"model"},
     "serve": {"serve"},

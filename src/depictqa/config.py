@@ -77,6 +77,13 @@ CONFIG_FIELDS: dict[str, Field] = {
     "train.gradient_checkpointing": Field(bool, False, "compute the LLM's layers twice instead of storing them"),
     "train.val_meta_paths": Field(list, [], "meta files of validation, in the form of the training ones"),
     "train.val_freq_step": Field(int, 1000, "micro steps between two validations"),
+    "train.val_metric": Field(
+        str,
+        None,
+        "validation also answers each first question and scores it as the evaluation does; null: no answers",
+        ("single_distortion", "multi_distortion", "rating"),
+        optional=True,
+    ),
     "train.save_dir": Field(Path, "./ckpt/", "where deltas go"),
     "train.log_dir": Field(Path, "./log/", "where logs go"),
     "train.max_tokens": Field(int, 512, "a conversation is cut from the right at this many tokens"),

@@ -5,8 +5,14 @@ import json
 import pytest
 import torch
 
-from conftest import ARTIFACTS
+from conftest import ARTIFACTS, DATA
+from depictqa.config import load_config, parse_overrides
+from depictqa.data.images import open_image
 from depictqa.errors import InputError
+from depictqa.inference.assessor import Assessor, Question
+from depictqa.model.build import build_model, build_preprocessor
+from depictqa.model.generation import Sampling
+from depictqa.prompts import TASKS
 from depictqa.training.curves import draw_curves
 from training.runs import launch, make_items, make_run, metrics_of, torchrun, train
 
@@ -44,6 +50,30 @@ def test_validation_counts_every_sample_once_whatever_the_batches(tmp_path):
     assert rows["one"][0].keys() >= {"loss", "acc", "exact", "loss/quality_compare", "exact/description"}
     for row, other in zip(rows["one"], rows["two"], strict=True):
         assert row == pytest.approx(other, rel=1e-4)
+
+
+def test_validation_scores_generated_answers_as_the_evaluation_does(tmp_path):
+    """The truths are what the untrained model answers, but for one; a learning rate of nearly 0 leaves it so."""
+    config, options = with_validation(tmp_path / "first", 2, every=2)
+    options += ["infer.max_new_tokens=4", "train.val_metric=rating", "deepspeed.scheduler.params.warmup_max_lr=1e-8"]
+    loaded = load_config(config, parse_overrides(options))
+    model, preprocess = build_model(loaded, torch.device("cpu"), torch.float32), build_preprocessor(loaded)
+    items = json.loads((tmp_path / "first" / "val.json").read_text(encoding="utf-8"))
+    for item in items:
+        task = TASKS[item["task_type"]]
+        images = [preprocess(open_image(DATA / "images" / item[field])) for field in task.fields]
+        question = Question(task, images, item["conversations"][0]["value"])
+        (assessment,) = Assessor(model).assess([question], Sampling(max_new_tokens=4))
+        item["conversations"][1]["value"] = assessment.answer.text
+    items[0]["conversations"][1]["value"] = "another"
+    (tmp_path / "first" / "val.json").write_text(json.dumps(items), encoding="utf-8")
+    train(config, *options)
+    for row in validation_of(config):
+        assert row["generated"] == pytest.approx(6 / 7)
+        assert row[f"generated/{items[0]['task_type']}"] == pytest.approx(2 / 3)
+        assert row[f"generated/{items[1]['task_type']}"] == 1
+    with pytest.raises(InputError, match="train.val_metric: .* expected null with deepspeed.zero_optimization.stage 3"):
+        train(config, *options, "deepspeed.zero_optimization.stage=3")
 
 
 def test_validation_changes_no_update(tmp_path):

@@ -111,11 +111,18 @@ def _read_validation(config: EasyDict) -> Validation | None:
     items = read_mixture(metas, config.data.root_dir, where, check_images=is_first())
     if config.train.val_freq_step < 1:
         raise InputError(f"{config.config_path}: train.val_freq_step: expected a number from 1 on")
+    if config.train.val_metric and config.deepspeed.get("zero_optimization", {}).get("stage") == 3:
+        raise InputError(
+            f"{config.config_path}: train.val_metric: answers are as long as they are, and ZeRO stage 3 needs equal steps on "
+            "every rank; expected null with deepspeed.zero_optimization.stage 3"
+        )
     return Validation(
         data=TrainingSet(items, build_preprocessor(config), seed=None),
         every_micro_steps=config.train.val_freq_step,
         batch_size=config.deepspeed.get("train_micro_batch_size_per_gpu", 1),
         num_workers=config.data.num_workers,
+        metric=config.train.val_metric,
+        max_new_tokens=config.infer.max_new_tokens,
     )
 
 

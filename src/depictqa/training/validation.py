@@ -1,4 +1,5 @@
-"""Validation between updates: the losses and accuracies of a held-out set, no dropout, pictures whole."""
+"""Validation between updates: the losses and accuracies of a held-out set, no dropout, pictures whole; where asked for,
+the answers that the model generates, scored as the evaluation scores them."""
 
 from dataclasses import dataclass
 
@@ -6,17 +7,27 @@ import torch
 from torch import distributed
 
 from depictqa.data.training import TrainingSet, load_batches
+from depictqa.evaluation.accuracy import evaluate
+from depictqa.model.depictqa import Conversation, DepictQA
+from depictqa.model.generation import Sampling, generate
 from depictqa.training.tally import Tally, losses_and_accuracies
 
 
 @dataclass(frozen=True)
 class Validation:
-    """What is validated on, and how often; `every_micro_steps` of training lie between two times."""
+    """What is validated on, and how often; `every_micro_steps` of training lie between two times.
+
+    Attributes:
+        metric: None, or a task of `evaluation.accuracy`: the first question of each conversation is answered, by at
+            most `max_new_tokens`, and the answer scored.
+    """
 
     data: TrainingSet
     every_micro_steps: int
     batch_size: int
     num_workers: int
+    metric: str | None = None
+    max_new_tokens: int = 0
 
     def is_due(self, done: int, before: int, last: bool) -> bool:
         """Whether to validate after `done` micro steps; the update before ended at `before`."""
@@ -24,17 +35,39 @@ class Validation:
 
     @torch.no_grad()
     def run(self, engine) -> dict[str, float]:
-        """Metrics over the whole set: `loss`, `acc`, `exact`, and each of them per task. Every rank calls this."""
+        """Metrics over the whole set: `loss`, `acc`, `exact`, where asked for `generated`, and each of them per task.
+        Every rank calls this."""
         engine.eval()
-        tally = Tally(engine.device)
+        tally, answers = Tally(engine.device), {}
         pin_memory = engine.device.type == "cuda"
         for number, batch in enumerate(load_batches(self.data, self._mine(), self.num_workers, pin_memory)):
-            output = engine(batch.to(engine.device).conversations)
-            if self._first(number) < len(self.data):
+            batch, first = batch.to(engine.device), self._first(number)
+            output = engine(batch.conversations)
+            if first < len(self.data):
                 tally.add(batch.tasks, output)
+                if self.metric is not None:
+                    answers |= enumerate(self._answer(engine.module, batch.conversations), first)
         engine.train()
         overall, per_task = losses_and_accuracies(tally.reduce())
-        return overall | {f"{key}/{task}": value for task, means in per_task.items() for key, value in means.items()}
+        per_task = {f"{key}/{task}": value for task, means in per_task.items() for key, value in means.items()}
+        return overall | per_task | (self._score(answers) if self.metric is not None else {})
+
+    def _answer(self, model: DepictQA, conversations: list[Conversation]) -> list[str]:
+        embeds = iter(model.embed_images([image for c in conversations for image in c.images]))
+        prompts = [model.fuse_question(c.task, [next(embeds) for _ in c.images], c.turns[0][0]) for c in conversations]
+        return [answer.text for answer in generate(model, prompts, Sampling(max_new_tokens=self.max_new_tokens))]
+
+    def _score(self, answers: dict[int, str]) -> dict[str, float]:
+        """The evaluation's accuracy of all ranks' answers, by index."""
+        everyones: list[dict[int, str]] = [{} for _ in range(distributed.get_world_size())]
+        distributed.all_gather_object(everyones, answers)
+        predictions = [{"id": index, "text": text} for some in everyones for index, text in some.items()]
+        truths = [
+            {"id": index, "answer": item.turns[0][1], "task": item.task.name} for index, item in enumerate(self.data.items)
+        ]
+        accuracy = evaluate(self.metric, predictions, truths)
+        per_task = {f"generated/{task}": part.accuracy for task, part in accuracy.by("task").items()}
+        return {"generated": accuracy.accuracy} | per_task
 
     def _first(self, number: int) -> int:
         """Index of the first sample of this rank's batch `number`."""
