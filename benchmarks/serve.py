@@ -53,7 +53,9 @@ def crops(count: int) -> list[bytes]:
         photo = photos[number % len(photos)]
         top, left = rng.randrange(photo.shape[0] - 224), rng.randrange(photo.shape[1] - 224)
         buffer = io.BytesIO()
-        Image.fromarray(np.ascontiguousarray(photo[top : top + 224, left : left + 224])).save(buffer, "PNG", compress_level=1)
+        Image.fromarray(np.ascontiguousarray(photo[top : top + 224, left : left + 224])).save(
+            buffer, "PNG", compress_level=1
+        )
         files.append(buffer.getvalue())
     return files
 
@@ -192,7 +194,11 @@ def controller_alone(folder: Path, rounds: int, questions: int) -> None:
     picture = crops(1)[0][:20_000]
     httpx.post(f"{servers.url}/workers", json={"name": "Instant", "url": worker.url, "slots": 64}, trust_env=False)
     ways = {"directly": f"{worker.url}/assess", "through the controller": f"{servers.url}/v1/assess"}
-    rows = {f"{way}, {what}": (url, rate) for what, rate in (("as fast as it goes", 0), (f"{PACE} a second", PACE)) for way, url in ways.items()}
+    rows = {
+        f"{way}, {what}": (url, rate)
+        for what, rate in (("as fast as it goes", 0), (f"{PACE} a second", PACE))
+        for way, url in ways.items()
+    }
     rates, seconds = {name: [] for name in rows}, {name: [] for name in rows}
     try:
         for _ in range(rounds):
@@ -234,7 +240,9 @@ def soak(folder: Path, length: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--questions", type=int, default=12, help="asked one at a time in a round; 4 times as many by 16 clients")
+    parser.add_argument(
+        "--questions", type=int, default=12, help="asked one at a time in a round; 4 times as many by 16 clients"
+    )
     parser.add_argument("--only", choices=("nano", "controller"), help="one of the two measurements")
     parser.add_argument("--soak", type=float, help="seconds: measure memory and open files instead")
     args = parser.parse_args()

@@ -109,7 +109,14 @@ class ChatServer:
             message["content"] = ""
         usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
         choice = {"index": 0, "message": message, "finish_reason": finish}
-        completion = {"id": item, "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], "usage": usage}
+        completion = {
+            "id": item,
+            "object": "chat.completion",
+            "created": 0,
+            "model": "m",
+            "choices": [choice],
+            "usage": usage,
+        }
         self.send(http, 200, json.dumps(completion).encode())
         with self.lock:
             self.completed[item] += 1

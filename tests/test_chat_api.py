@@ -207,7 +207,9 @@ def test_images_travel_as_data_urls(tmp_path):
         ask([question], Options("m", server.url, api_key="secret"), tmp_path / "l.jsonl", lambda reply: None)
     system, user = server.bodies[0]["messages"]
     assert system == {"role": "system", "content": "s"}
-    assert user["content"][1]["image_url"]["url"] == f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
+    assert (
+        user["content"][1]["image_url"]["url"] == f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
+    )
     assert server.headers[0]["authorization"] == "Bearer secret"
     assert "secret" not in (tmp_path / "l.jsonl").read_text()
 

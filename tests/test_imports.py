@@ -67,7 +67,10 @@ def test_depictqa_does_not_know_the_dataset_builders():
 
 def test_dataset_builders_use_leaves_and_the_reading_of_pictures_only():
     found = {path: imported(path) for path in BUILDERS}
-    found = {path: of_depictqa({name for name in names if not name.startswith("depictqa.data.images")}) for path, names in found.items()}
+    found = {
+        path: of_depictqa({name for name in names if not name.startswith("depictqa.data.images")})
+        for path, names in found.items()
+    }
     assert any(found.values())
     assert {path: parts for path, parts in found.items() if not parts <= LEAVES} == {}
 

@@ -77,13 +77,19 @@ class Evidence:
 
 EVIDENCE = {  # class -> measures that move with it
     "blur": Evidence("sharpness", -1, "edges have lost part of their bite", "most of the crispness of the edges is gone"),
-    "noise": Evidence("noise", +1, "the grain is fine but present everywhere", "the grain is coarse and impossible to overlook"),
+    "noise": Evidence(
+        "noise", +1, "the grain is fine but present everywhere", "the grain is coarse and impossible to overlook"
+    ),
     "compression": Evidence("blockiness", +1, "a faint grid of blocks shows", "a grid of square blocks is plain to see"),
     "brighten": Evidence("exposure", +1, "the overall tone is lighter than natural", "the overall tone is far too light"),
     "darken": Evidence("exposure", -1, "the overall tone is darker than natural", "the overall tone is far too dark"),
-    "contrast_strengthen": Evidence("contrast", +1, "the span of tones is stretched", "the span of tones is stretched to its limits"),
+    "contrast_strengthen": Evidence(
+        "contrast", +1, "the span of tones is stretched", "the span of tones is stretched to its limits"
+    ),
     "contrast_weaken": Evidence("contrast", -1, "the span of tones has narrowed", "only a narrow span of tones is left"),
-    "saturate_strengthen": Evidence("colorfulness", +1, "colors are stronger than natural", "colors are pushed to the extreme"),
+    "saturate_strengthen": Evidence(
+        "colorfulness", +1, "colors are stronger than natural", "colors are pushed to the extreme"
+    ),
     "saturate_weaken": Evidence("colorfulness", -1, "colors are weaker than natural", "much of the color is gone"),
     "oversharpen": Evidence("sharpness", +1, "edges stand out more than they should", "edges stand out glaringly"),
     "pixelate": Evidence("flatness", +1, "neighboring pixels form small tiles", "neighboring pixels form large tiles"),
@@ -122,7 +128,12 @@ _NOUN_SECOND = (
     "In addition, there is {severity} {name}: {effect}.",
     "On top of that, {severity} {name} is present, and {effect}.",
 )
-_EVIDENCE = ("Looking closely, {evidence}.", "At second glance, {evidence}.", "In particular, {evidence}.", "One also notes that {evidence}.")
+_EVIDENCE = (
+    "Looking closely, {evidence}.",
+    "At second glance, {evidence}.",
+    "In particular, {evidence}.",
+    "One also notes that {evidence}.",
+)
 _ENDINGS = (
     "Overall, the quality is {verdict}.",
     "In summary, the quality of the image is {verdict}.",
@@ -150,7 +161,9 @@ def harm(state: State) -> float:
 def describe_one(state: State, measures: Measures, reference: Measures, rng: np.random.Generator) -> str:
     """An answer about one picture."""
     verdict = _VERDICT_OF[round(harm(state))]
-    return " ".join([*_account("The image", "the image", state, measures, reference, rng), pick(_ENDINGS, rng).format(verdict=verdict)])
+    return " ".join(
+        [*_account("The image", "the image", state, measures, reference, rng), pick(_ENDINGS, rng).format(verdict=verdict)]
+    )
 
 
 def describe_two(states: tuple[State, State], measured: tuple[Measures, Measures], reference: Measures, a_is_better: bool,

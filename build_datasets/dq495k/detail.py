@@ -30,7 +30,9 @@ def make_item(meta: Meta, images: str, form: str, seed: int, root: Path | None) 
         "image_B": relative_to(rest[0][0], root) if rest else None,
         "task_type": "quality_single_A" if images == "refA" else "quality_compare",
     }
-    item |= _labels(meta.fields) if images == "refA" else {f"distortion_{x}": _labels(meta.fields[f"img_lq_{x}"]) for x in "AB"}
+    item |= (
+        _labels(meta.fields) if images == "refA" else {f"distortion_{x}": _labels(meta.fields[f"img_lq_{x}"]) for x in "AB"}
+    )
     return item | ({"query": query} if form == "questions" else spoken(query, meta.text("response"), form == "training"))
 
 

@@ -146,7 +146,9 @@ def claim(build: Build, starts: dict[str, int]) -> dict[str, int]:
     if path.exists():
         begun = read_json(path)
         if begun["build"] != asdict(build):
-            raise InputError(f"{path}: a run with --noskip is unfinished: run it again with {begun['build']}, or remove the file")
+            raise InputError(
+                f"{path}: a run with --noskip is unfinished: run it again with {begun['build']}, or remove the file"
+            )
         return begun["starts"]
     write_bytes(path, json.dumps({"build": asdict(build), "starts": starts}).encode())
     return starts
@@ -209,7 +211,9 @@ def command(kind: str) -> None:
     parser.add_argument("--distortion_dir", required=True, help="where pictures go (.png)")
     parser.add_argument("--meta_dir", required=True, help="where metas go (.json)")
     if kind.startswith("refA_"):
-        parser.add_argument("-d", "--distortion_name", help="a class or a function (of two: one of them); drawn unless given")
+        parser.add_argument(
+            "-d", "--distortion_name", help="a class or a function (of two: one of them); drawn unless given"
+        )
     if kind == "refA_sd":
         parser.add_argument("-a", "--all_severity", action="store_true", help="one function at severities 1 to 5")
     else:
@@ -238,5 +242,3 @@ def command(kind: str) -> None:
     print(f"made {len(items) - len(broken)} items of {photos} photos; {len(names) - photos} photos had theirs already")
     if broken:
         print(f"note: {len(broken)} broken photos: see {Path(args.meta_dir, 'broken.jsonl')}; first: {broken[0]['error']}")
-
-

@@ -44,7 +44,9 @@ def convert(item: dict, where: str) -> dict:
     """An item without its reference. Raises InputError: it has no task with a `_noref` form."""
     task = item.get("task_type")
     if task not in ("quality_single_A", "quality_single_B", "quality_compare"):
-        raise InputError(f"{where}: the field 'task_type': expected quality_single_A, quality_single_B or quality_compare, found {task!r}")
+        raise InputError(
+            f"{where}: the field 'task_type': expected quality_single_A, quality_single_B or quality_compare, found {task!r}"
+        )
     item = item | {"image_ref": None, "task_type": f"{task}_noref"}
     if "conversations" in item:
         item["conversations"] = [turn | {"value": without_reference(turn["value"])} for turn in item["conversations"]]
@@ -78,7 +80,9 @@ def command(may_exclude: bool, states_training: bool) -> None:
         where = f"{args.read_path}: item {item.get('id', number)}"
         expected = "conversations" if getattr(args, "training", "conversations" in item) else "query"
         if expected not in item:
-            raise InputError(f"{where}: the field '{expected}' is missing (--training says whether items hold conversations)")
+            raise InputError(
+                f"{where}: the field '{expected}' is missing (--training says whether items hold conversations)"
+            )
         if not getattr(args, "exclude", False) or is_seen(item, where):
             kept.append(convert(item, where))
     listed = [{"id": item.get("id"), "text": text} for item in kept for text in texts_of(item) if mentions_reference(text)]

@@ -59,7 +59,10 @@ def _dask(args: argparse.Namespace) -> Iterator[None]:
             with Client(args.cluster, timeout=30):
                 yield
         else:
-            with LocalCluster(n_workers=args.workers, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
+            with (
+                LocalCluster(n_workers=args.workers, threads_per_worker=1, dashboard_address=None) as cluster,
+                Client(cluster),
+            ):
                 yield
     except (OSError, ValueError) as error:
         if not args.cluster:

@@ -140,25 +140,43 @@ RATING = tuple(
     Template(*pair)
     for pair in (
         ("Which image has the better quality, Image A or Image B?", "{better} has the better quality."),
-        ("<Compared with the reference, >which of the two images is of higher quality?", "{better} is of higher quality than {worse}."),
+        (
+            "<Compared with the reference, >which of the two images is of higher quality?",
+            "{better} is of higher quality than {worse}.",
+        ),
         ("Of Image A and Image B, which one looks better to you?", "{better} looks better to me."),
         ("Compare the quality of Image A and Image B. Which one wins?", "{better} wins the comparison of quality."),
-        ("Which image is closer to perfect quality<, compared with the reference>?", "{better} is closer to perfect quality."),
+        (
+            "Which image is closer to perfect quality<, compared with the reference>?",
+            "{better} is closer to perfect quality.",
+        ),
         ("If you could keep only one of the two images for its quality, which would it be?", "I would keep {better}."),
-        ("Which one of these images is less distorted<, relative to the reference>?", "{better} is less distorted than {worse}."),
+        (
+            "Which one of these images is less distorted<, relative to the reference>?",
+            "{better} is less distorted than {worse}.",
+        ),
         ("Between Image A and Image B, which is visually more pleasing in quality?", "{better} is visually more pleasing."),
         ("Please decide which image has been degraded less.", "{better} has been degraded less."),
         ("Whose quality is superior, that of Image A or that of Image B?", "The quality of {better} is superior."),
-        ("<In comparison with the reference, >which image preserves its quality better?", "{better} preserves its quality better."),
+        (
+            "<In comparison with the reference, >which image preserves its quality better?",
+            "{better} preserves its quality better.",
+        ),
         ("Tell me which image you consider to be of better quality.", "I consider {better} to be of better quality."),
         ("Which image suffers less from visible artifacts?", "{better} suffers less from visible artifacts than {worse}."),
         ("Judge the two images by their quality: which one comes first?", "{better} comes first, {worse} second."),
         ("Is the quality of Image A or of Image B higher?", "The quality of {better} is higher."),
         ("Which of the two would a careful viewer prefer for its quality?", "A careful viewer would prefer {better}."),
         ("Rank Image A and Image B by quality. Which one is on top?", "{better} is on top, ahead of {worse}."),
-        ("Which image shows the content with fewer quality problems<, compared with the reference>?", "{better} shows fewer quality problems."),
+        (
+            "Which image shows the content with fewer quality problems<, compared with the reference>?",
+            "{better} shows fewer quality problems.",
+        ),
         ("Looking at both images, which has less visible damage?", "{better} has less visible damage than {worse}."),
-        ("Image A or Image B: which should be published, if quality alone counts?", "If quality alone counts, {better} should be published."),
+        (
+            "Image A or Image B: which should be published, if quality alone counts?",
+            "If quality alone counts, {better} should be published.",
+        ),
         ("Pick the image with the better perceptual quality.", "My pick is {better}."),
     )
 )
@@ -235,7 +253,9 @@ def word_answer(state: State) -> str:
     return capitalised(" and ".join(named(state)))
 
 
-def brief(template: Template, state: State, number: int, in_a_word: bool, has_reference: bool, no_distortion: str) -> tuple[str, str]:
+def brief(
+    template: Template, state: State, number: int, in_a_word: bool, has_reference: bool, no_distortion: str
+) -> tuple[str, str]:
     """(question, answer) about what is wrong with one picture; `no_distortion` is the sentence where nothing is."""
     question = render(template.question, number, has_reference)
     if in_a_word:

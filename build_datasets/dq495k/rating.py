@@ -58,7 +58,9 @@ LAYOUTS = {
     "csv": Layout("image", "mos", "reference"),
     "kadid10k": Layout("dist_img", "dmos", "ref_img"),  # dmos.csv; in spite of its name, higher is better
     "tid2013": Layout(1, 0, lambda name: f"{name[:3].upper()}.BMP", separator=None),  # mos_with_names.txt
-    "csiq": Layout("image", "dmos", lambda name: f"{Path(name).name.split('.')[0]}.png", higher_is_better=False, name=_csiq_name),
+    "csiq": Layout(
+        "image", "dmos", lambda name: f"{Path(name).name.split('.')[0]}.png", higher_is_better=False, name=_csiq_name
+    ),
     "pipal": Layout(0, 1, lambda name: f"{name.split('_')[0]}.bmp"),  # a folder of A0001.txt ...
     "koniq": Layout("image_name", "MOS"),  # koniq10k_scores_and_distributions.csv
     "spaq": Layout("Image name", "MOS"),  # the first sheet of MOS and Image attribute scores.xlsx, as csv
@@ -83,7 +85,9 @@ def _read_table(path: Path, layout: Layout) -> list[Score]:
         lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
-    split = [line.split() for line in lines] if layout.separator is None else list(csv.reader(lines, delimiter=layout.separator))
+    split = (
+        [line.split() for line in lines] if layout.separator is None else list(csv.reader(lines, delimiter=layout.separator))
+    )
     header = [name.strip() for name in split.pop(0)] if isinstance(layout.mos, str) and split else []
     scores = []
     for number, cells in enumerate(split, 2 if header else 1):
@@ -134,7 +138,9 @@ def by_reference(scores: list[Score]) -> dict[str | None, list[Score]]:
 
 def _draw(group: list[Score], most: int, least: float, rng) -> list[tuple[Score, Score]]:
     possible = [pair for pair in itertools.combinations(group, 2) if abs(pair[0].mos - pair[1].mos) >= least]
-    return possible if len(possible) <= most else [possible[i] for i in sorted(rng.choice(len(possible), most, replace=False))]
+    return (
+        possible if len(possible) <= most else [possible[i] for i in sorted(rng.choice(len(possible), most, replace=False))]
+    )
 
 
 def _draw_from_many(group: list[Score], most: int, least: float, rng) -> list[tuple[Score, Score]]:
@@ -172,7 +178,9 @@ def make_item(comparison: dict, where: str, seed: int, training: bool) -> dict |
 @exit_cleanly
 def questions_command() -> None:
     """The program gen_json_refAB_brief.py."""
-    parser = argparse.ArgumentParser(description="Comparisons -> questions which of two pictures is better (docs/datasets.md).")
+    parser = argparse.ArgumentParser(
+        description="Comparisons -> questions which of two pictures is better (docs/datasets.md)."
+    )
     parser.add_argument("--json_original", type=Path, required=True, help="id, image_ref, image_A, image_B, A_better_B")
     parser.add_argument("--save_path", type=Path, required=True, help="where the items go (.json)")
     parser.add_argument("--training", action="store_true", help="conversations; else questions for a word, with answers")
@@ -198,7 +206,9 @@ def pairs_command() -> None:
     parser.add_argument("--form", choices=("single", "voting"), default="single", help="some pairs, or all of a reference")
     parser.add_argument("--split_json", type=Path, help="take the references of one part of a split only")
     parser.add_argument("--training", action="store_true", help="its train part, not test")
-    parser.add_argument("--pairs", type=int, default=200, help="form single: at most so many per reference (without references: in all)")
+    parser.add_argument(
+        "--pairs", type=int, default=200, help="form single: at most so many per reference (without references: in all)"
+    )
     parser.add_argument("--min_difference", type=float, default=0.0, help="form single: smallest difference of the scores")
     parser.add_argument("--seed", type=int, default=131)
     args = parser.parse_args()

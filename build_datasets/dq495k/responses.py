@@ -41,7 +41,10 @@ def pictures_of(meta: Meta, images: str) -> list[tuple[str, State]]:
 
 def read_verdicts(path: Path) -> dict[str, str]:
     """id -> "Image A" or "Image B", from a rating model's answers. Raises InputError."""
-    verdicts = {str(key): str(item.get("text", item.get("answer"))).strip(" .\n") for key, item in index_by_id(read_items(path), path).items()}
+    verdicts = {
+        str(key): str(item.get("text", item.get("answer"))).strip(" .\n")
+        for key, item in index_by_id(read_items(path), path).items()
+    }
     for key, verdict in verdicts.items():
         if verdict not in CHOICES:
             raise InputError(f"{path}: item {key}: expected 'Image A' or 'Image B' as text, found {verdict!r}")
@@ -93,7 +96,9 @@ def gpt4v_command(images: str) -> None:
 
         totals = chat_api.ask(requests, options, args.save_dir / ".ledger.jsonl", save)
     others = ", ".join(f"{count} {status}" for status, count in sorted(totals.counts.items()) if status != OK)
-    print(f"{len(metas) - len(open_ones)} answers were there, {totals.counts[OK]} are new; {totals.spent:.4f} dollars spent in all")
+    print(
+        f"{len(metas) - len(open_ones)} answers were there, {totals.counts[OK]} are new; {totals.spent:.4f} dollars spent in all"
+    )
     if others:
         raise InputError(f"{args.fail_dir}: no answer to some: {others}; run again to ask for those that failed")
 
@@ -105,7 +110,9 @@ def _show(requests: Iterator[Request], args: argparse.Namespace, count: int) -> 
         print("every meta has its answer: nothing to ask")
         return
     options = chat_api.Options(args.model, max_tokens=args.max_tokens, price_in=args.price_in, price_out=args.price_out, image_tokens=args.image_tokens)  # fmt: skip
-    print(f"{args.base_url}, model {args.model}, max_tokens {args.max_tokens}, temperature {args.temperature}: item {first.key}")
+    print(
+        f"{args.base_url}, model {args.model}, max_tokens {args.max_tokens}, temperature {args.temperature}: item {first.key}"
+    )
     for message in first.messages:
         content = message["content"]
         for part in [{"type": "text", "text": content}] if isinstance(content, str) else content:
@@ -126,7 +133,9 @@ def describe_meta(meta: Meta, images: str, save_dir: Path, verdicts: dict[str, s
     if images == "refA":
         text = describe.describe_one(states[0], measured[0], measure(reference), rng)
     else:
-        a_is_better = verdicts[meta.id] == "Image A" if meta.id in verdicts else describe.prefers_a(states, pictures, reference)
+        a_is_better = (
+            verdicts[meta.id] == "Image A" if meta.id in verdicts else describe.prefers_a(states, pictures, reference)
+        )
         text = describe.describe_two(states, measured, measure(reference), a_is_better, rng)
     write_meta(save_dir / f"{meta.id}.json", meta.fields | {"response": text})
 

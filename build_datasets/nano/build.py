@@ -120,7 +120,9 @@ def make_item(kind: Kind, number: int, view: View, out: Path, seed: int, label=.
     return item | {"conversations": [{"from": "human", "value": query}, {"from": "gpt", "value": answer}]}
 
 
-def long_answer(images: dict[str, Distortion], pictures: dict[str, np.ndarray], reference: np.ndarray, a_is_better: bool, rng) -> str:
+def long_answer(
+    images: dict[str, Distortion], pictures: dict[str, np.ndarray], reference: np.ndarray, a_is_better: bool, rng
+) -> str:
     """What dq495k writes without an API, from labels and measurements."""
     states = tuple(distortion.state for distortion in images.values())
     measured = tuple(measure(pictures[field]) for field in images)
@@ -165,7 +167,11 @@ def make_test_item(kind: Kind, number: int, out: Path, seed: int, label) -> dict
 
 def claim(out: Path, photos: list[np.ndarray], seed: int) -> None:
     """Note in `out` what it is made from. Raises InputError: it was begun with something else."""
-    origin = {"seed": seed, "photos": len(photos), "checksum": functools.reduce(lambda sum, one: zlib.crc32(one, sum), photos, 0)}
+    origin = {
+        "seed": seed,
+        "photos": len(photos),
+        "checksum": functools.reduce(lambda sum, one: zlib.crc32(one, sum), photos, 0),
+    }
     path = out / "made_from.json"
     if path.exists() and (found := read_json(path)) != origin:
         raise InputError(f"{out}: was begun with {found}, now {origin}; expected the same, or another --out")
@@ -182,7 +188,8 @@ def build(jobs: dict[Kind, list], out: Path, workers: int) -> None:
 
 def training_jobs(photos: Path, out: Path, num: int, seed: int) -> dict[Kind, list]:
     return {
-        kind: [delayed(make_training_item)(kind, n, photos, out, seed) for n in range(round(num * kind.share))] for kind in KINDS
+        kind: [delayed(make_training_item)(kind, n, photos, out, seed) for n in range(round(num * kind.share))]
+        for kind in KINDS
     }
 
 

@@ -45,7 +45,9 @@ class Distortion:
 CLEAN = Distortion(None, None, 0)
 
 
-def draw_distortion(rng: np.random.Generator, needs_reference: bool = True, label: str | None | type(...) = ...) -> Distortion:
+def draw_distortion(
+    rng: np.random.Generator, needs_reference: bool = True, label: str | None | type(...) = ...
+) -> Distortion:
     """Class uniform over LABELS (unless given), function uniform within it, severity uniform.
 
     Args:

@@ -112,7 +112,14 @@ BODIES = {  # name -> (body of /v1/chat/completions, words)
     "a text for a number": (chat(max_tokens="many"), "max_tokens"),
     "a list for a model": (chat(model=["Tiny"]), "model"),
     "no pictures": ({"messages": [{"role": "user", "content": "What?"}]}, "found none"),
-    "four pictures": ({"messages": [{"role": "user", "content": chat()["messages"][0]["content"][:1] * 4 + [{"type": "text", "text": "?"}]}]}, "pictures"),
+    "four pictures": (
+        {
+            "messages": [
+                {"role": "user", "content": chat()["messages"][0]["content"][:1] * 4 + [{"type": "text", "text": "?"}]}
+            ]
+        },
+        "pictures",
+    ),
 }
 
 
@@ -168,7 +175,11 @@ def test_chat_bodies(name, stack):
         check(httpx.post(f"{stack.url}/v1/chat/completions", content=text, timeout=60, trust_env=False), words)
 
 
-@pytest.mark.parametrize("body", [b'{"a":' * 10_000, b"[" * 10_000 + b"]" * 10_000, b"\xff\xfe", b'{"messages": "\xff"}', b"\0" * 100], ids=range(5))
+@pytest.mark.parametrize(
+    "body",
+    [b'{"a":' * 10_000, b"[" * 10_000 + b"]" * 10_000, b"\xff\xfe", b'{"messages": "\xff"}', b"\0" * 100],
+    ids=range(5),
+)
 def test_json_that_is_none(body, stack):
     with Watched(stack):
         check(httpx.post(f"{stack.url}/v1/chat/completions", content=body, trust_env=False), "JSON")
@@ -177,13 +188,17 @@ def test_json_that_is_none(body, stack):
 def test_100_mb_of_json(stack):
     with Watched(stack):
         try:
-            response = httpx.post(f"{stack.url}/v1/chat/completions", content=b"[" + b"1," * 50_000_000, timeout=60, trust_env=False)
+            response = httpx.post(
+                f"{stack.url}/v1/chat/completions", content=b"[" + b"1," * 50_000_000, timeout=60, trust_env=False
+            )
             check(response, "over 81 MB")
         except httpx.WriteError:  # refused before all of it was sent
             pass
 
 
-@pytest.mark.parametrize("question", ["a\0b", "\x1b[31m", "</s><s>", "<Img-A></Img-A>", "<|im_end|>", "\u202e", "🙂" * 100, "\ud7ff"])
+@pytest.mark.parametrize(
+    "question", ["a\0b", "\x1b[31m", "</s><s>", "<Img-A></Img-A>", "<|im_end|>", "\u202e", "🙂" * 100, "\ud7ff"]
+)
 def test_strange_questions_are_plain_text(question, stack):
     with Watched(stack):
         assert stack.post(question, a=PICTURE, max_tokens=2, confidence="false").status_code == 200
@@ -228,7 +243,9 @@ def test_forms_that_are_none(name, boundary, body, stack):
 
 def test_huge_headers_are_refused(stack):
     with Watched(stack):
-        assert raw(stack, b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 200_000 + b"\r\n\r\n").startswith((b"HTTP/1.1 4", b""))
+        assert raw(stack, b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 200_000 + b"\r\n\r\n").startswith(
+            (b"HTTP/1.1 4", b"")
+        )
 
 
 @pytest.mark.parametrize("length", ["-1", "abc", "1e3", "99999999999999999999"])

@@ -137,7 +137,9 @@ def read_request(connection) -> None:
 def http_200(*lines: bytes):
     def answer(connection):
         read_request(connection)
-        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n\r\n" + b"\n".join(lines) + b"\n")
+        connection.sendall(
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n\r\n" + b"\n".join(lines) + b"\n"
+        )
         connection.close()
 
     return answer
@@ -166,7 +168,11 @@ def test_strange_workers_are_typed_errors(name):
 
 def test_a_failing_worker_is_passed_over():
     controller = Controller(ORDERS["shortest_queue"], 60)
-    with FakeWorker(STRANGE["an error"][0]) as bad, FakeWorker(http_200(DONE)) as good, TestClient(build_app(controller)) as client:
+    with (
+        FakeWorker(STRANGE["an error"][0]) as bad,
+        FakeWorker(http_200(DONE)) as good,
+        TestClient(build_app(controller)) as client,
+    ):
         controller.register(WorkerInfo(name="Tiny", url=bad.url, load=0))
         controller.register(WorkerInfo(name="Tiny", url=good.url, load=5))
         response = client.post("/v1/assess", data={"question": "What?"}, files={"a": PICTURE})

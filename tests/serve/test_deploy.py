@@ -28,7 +28,11 @@ def serve(tmp_path):
 def test_parts_reach_each_other_by_the_names_of_their_services(serve):
     services = set(COMPOSE["services"])
     assert services == {"controller", "worker", "page"}
-    for url, port in (serve.gradio.controller_url, serve.controller.port), (serve.worker.controller, serve.controller.port), (serve.worker.worker_url, serve.worker.port):
+    for url, port in (
+        (serve.gradio.controller_url, serve.controller.port),
+        (serve.worker.controller, serve.controller.port),
+        (serve.worker.worker_url, serve.worker.port),
+    ):
         host, found = url.removeprefix("http://").split(":")
         assert host in services and int(found) == port
     assert serve.controller.worker_hosts == ["worker"]

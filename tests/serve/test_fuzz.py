@@ -25,7 +25,16 @@ OPERATIONS = {
 
 def test_the_description_has_every_route():
     paths = {label.split()[1] for label in OPERATIONS}
-    assert paths == {"/health", "/status", "/metrics", "/workers", "/assess", "/v1/models", "/v1/assess", "/v1/chat/completions"}
+    assert paths == {
+        "/health",
+        "/status",
+        "/metrics",
+        "/workers",
+        "/assess",
+        "/v1/models",
+        "/v1/assess",
+        "/v1/chat/completions",
+    }
 
 
 @pytest.mark.slow
@@ -36,7 +45,9 @@ def test_made_up_requests(label):
     with FakeWorker(http_200(DONE)) as worker, TestClient(app) as client:
 
         @given(case=OPERATIONS[label].as_strategy())
-        @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+        @settings(
+            max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None
+        )
         def send(case):
             controller.register(WorkerInfo(name="Tiny", url=worker.url))
             made_up = requests.Request(**case.as_transport_kwargs(base_url="http://testserver")).prepare()

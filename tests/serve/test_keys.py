@@ -28,11 +28,23 @@ ROUTES = [(method, path) for method, path in routes(new_app()) if path != "/heal
 
 def test_all_routes_are_known():
     paths = {path for _, path in ROUTES}
-    assert paths >= {"/v1/assess", "/v1/chat/completions", "/v1/models", "/status", "/metrics", "/workers", "/assess", "/docs", "/openapi.json"}
+    assert paths >= {
+        "/v1/assess",
+        "/v1/chat/completions",
+        "/v1/models",
+        "/status",
+        "/metrics",
+        "/workers",
+        "/assess",
+        "/docs",
+        "/openapi.json",
+    }
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
-@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer wrong", "Bearer key-on", "Basic key-one", "key-one", "Bearer key-one2"])
+@pytest.mark.parametrize(
+    "header", [None, "", "Bearer", "Bearer wrong", "Bearer key-on", "Basic key-one", "key-one", "Bearer key-one2"]
+)
 def test_every_route_wants_a_right_key(method, path, header):
     headers = {} if header is None else {"authorization": header}
     with TestClient(new_app()) as client:
@@ -62,7 +74,9 @@ def test_liveness_is_open_and_without_keys_so_is_all():
         assert client.get("/status").status_code == 200 and client.post("/workers", json=WORKER).status_code == 200
 
 
-@pytest.mark.parametrize("url", ["http://10.0.0.1:80", "http://169.254.169.254/latest", "http://127.0.0.1.evil.org", "http://user@evil.org:1"])
+@pytest.mark.parametrize(
+    "url", ["http://10.0.0.1:80", "http://169.254.169.254/latest", "http://127.0.0.1.evil.org", "http://user@evil.org:1"]
+)
 def test_workers_register_from_allowed_hosts_only(url):
     with TestClient(build_app(Controller(ORDERS["lottery"], 60))) as client:
         response = client.post("/workers", json=WORKER | {"url": url})
@@ -73,7 +87,21 @@ def test_workers_register_from_allowed_hosts_only(url):
     assert controller.models() == ["Tiny"]
 
 
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "gopher://127.0.0.1", "http://", "127.0.0.1:80", "http://127.0.0.1?x=1", "http://127.0.0.1#x", "http://a b", "http://[", "http://127.0.0.1:99999", "http://127.0.0.1:x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///etc/passwd",
+        "gopher://127.0.0.1",
+        "http://",
+        "127.0.0.1:80",
+        "http://127.0.0.1?x=1",
+        "http://127.0.0.1#x",
+        "http://a b",
+        "http://[",
+        "http://127.0.0.1:99999",
+        "http://127.0.0.1:x",
+    ],
+)
 def test_what_is_no_address_is_no_worker(url):
     with TestClient(build_app(Controller(ORDERS["lottery"], 60))) as client:
         assert client.post("/workers", json=WORKER | {"url": url}).status_code in (400, 403)
@@ -96,7 +124,9 @@ def test_files_of_keys(tmp_path):
     assert read_keys(None, "x") == () and bearer(()) == {} and bearer(KEYS) == {"authorization": "Bearer key-one"}
     for text in ("", "# none\n", "two words\n", "schlüssel\n"):
         (tmp_path / "keys").write_text(text)
-        with pytest.raises(InputError, match="controller.keys_file: .*keys: expected keys of letters, digits and signs, one a line"):
+        with pytest.raises(
+            InputError, match="controller.keys_file: .*keys: expected keys of letters, digits and signs, one a line"
+        ):
             read_keys(str(tmp_path / "keys"), "controller.keys_file")
     with pytest.raises(InputError, match="secret_file: .*none: cannot be read"):
         read_keys(str(tmp_path / "none"), "secret_file")
@@ -116,7 +146,9 @@ def test_a_stack_with_keys(tmp_path):
         until(lambda: get(f"{stack.url}/v1/models", shown).get("data"))
         files, fields = {"a": ("a", PICTURE)}, {"question": QUESTION, "max_tokens": "4"}
         assert httpx.post(f"{stack.url}/v1/assess", data=fields, files=files, trust_env=False).status_code == 401
-        assert httpx.post(f"{stack.url}/v1/assess", data=fields, files=files, headers=shown, trust_env=False).status_code == 200
+        assert (
+            httpx.post(f"{stack.url}/v1/assess", data=fields, files=files, headers=shown, trust_env=False).status_code == 200
+        )
         for headers in {}, shown:
             assert httpx.post(f"{url}/assess", data=fields, files=files, headers=headers, trust_env=False).status_code == 401
             assert httpx.get(f"{url}/status", headers=headers, trust_env=False).status_code == 401

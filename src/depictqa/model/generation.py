@@ -139,7 +139,11 @@ class Decoder:
         mask = nn.functional.pad(batch.attention_mask, (skipped, 0), value=1)  # [b, T]
         positions = batch.position_ids + skipped
         hidden = self._llama.model(
-            inputs_embeds=batch.inputs_embeds, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+            inputs_embeds=batch.inputs_embeds,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
         ).last_hidden_state[:, -1]  # [b, D]
         samplings = [prompts[key][1] for key in keys]
         return _Rows(list(keys), samplings, [[] for _ in keys], cache, mask, positions[:, -1:], hidden)

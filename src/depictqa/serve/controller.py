@@ -105,7 +105,9 @@ class Controller:
         host = urlsplit(info.url).hostname
         if host not in self._worker_hosts:
             allowed = ", ".join(sorted(self._worker_hosts))
-            raise Refused(403, "host_not_allowed", f"url: no worker is allowed on {host} (controller.worker_hosts: {allowed})")
+            raise Refused(
+                403, "host_not_allowed", f"url: no worker is allowed on {host} (controller.worker_hosts: {allowed})"
+            )
         entry = self._entries.get((info.url, info.name))
         if entry is None:
             log.info("worker %s (%s) is here", info.url, info.name)

@@ -14,9 +14,15 @@ class Metrics:
 
     def __init__(self):
         self.registry = CollectorRegistry()
-        self.requests = Counter("depictqa_requests", "Requests that have ended.", ["route", "status"], registry=self.registry)
+        self.requests = Counter(
+            "depictqa_requests", "Requests that have ended.", ["route", "status"], registry=self.registry
+        )
         self.seconds = Histogram(
-            "depictqa_request_seconds", "From a request to the end of its answer.", ["route"], buckets=SECONDS, registry=self.registry
+            "depictqa_request_seconds",
+            "From a request to the end of its answer.",
+            ["route"],
+            buckets=SECONDS,
+            registry=self.registry,
         )
         self.in_work = Gauge("depictqa_requests_in_work", "Requests in work.", registry=self.registry)
 

@@ -115,7 +115,9 @@ def task_of(names) -> Task:
     task = _TASK_OF.get(frozenset(PICTURES[name] for name in given))
     if task is None:
         found = " and ".join(NAMES[name] for name in given) or "none"
-        raise Refused(400, "wrong_pictures", f"pictures: expected A, or A and B, each with or without a reference; found {found}")
+        raise Refused(
+            400, "wrong_pictures", f"pictures: expected A, or A and B, each with or without a reference; found {found}"
+        )
     return task
 
 

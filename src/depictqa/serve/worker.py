@@ -18,7 +18,18 @@ from fastapi.concurrency import run_in_threadpool
 from depictqa.config import load_config, load_serve_config, parse_overrides
 from depictqa.errors import exit_cleanly
 from depictqa.serve.keys import LIVENESS, RequireKey, bearer, read_keys
-from depictqa.serve.protocol import FORM_DOCS, MAX_PIXELS, NAMES, PICTURES, Ask, Chunk, Problem, WorkerInfo, read_ask, task_of
+from depictqa.serve.protocol import (
+    FORM_DOCS,
+    MAX_PIXELS,
+    NAMES,
+    PICTURES,
+    Ask,
+    Chunk,
+    Problem,
+    WorkerInfo,
+    read_ask,
+    task_of,
+)
 from depictqa.serve.registration import keep_registered
 from depictqa.serve.wire import Grace, Stream, bind, make_app, run, start_log, while_connected
 

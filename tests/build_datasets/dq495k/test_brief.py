@@ -13,7 +13,11 @@ NOISE, DARK = Distortion("noise", "noise_poisson", 3), Distortion("darken", "bri
 
 
 def meta(name: str, state, multi: bool, folder=None) -> Meta:
-    return Meta(name, (folder or brief.Path(".")) / f"{name}.json", {"img_ref": f"refs/{name[:-2]}.png", "img_lq": f"d/{name}.png"} | to_fields(state, multi))
+    return Meta(
+        name,
+        (folder or brief.Path(".")) / f"{name}.json",
+        {"img_ref": f"refs/{name[:-2]}.png", "img_lq": f"d/{name}.png"} | to_fields(state, multi),
+    )
 
 
 def test_training_draws_the_form_of_question():
@@ -29,20 +33,37 @@ def test_training_draws_the_form_of_question():
 
 @pytest.mark.parametrize(
     ("state", "multi", "answer", "said"),
-    [((NOISE,), False, "Noise", ""), ((NOISE, DARK), True, "Noise and insufficient brightness", "two"), ((), False, "None", ""), ((), True, "None", "(s)")],
+    [
+        ((NOISE,), False, "Noise", ""),
+        ((NOISE, DARK), True, "Noise and insufficient brightness", "two"),
+        ((), False, "None", ""),
+        ((), True, "None", "(s)"),
+    ],
 )
 def test_a_test_asks_for_a_word_and_says_the_number(state, multi, answer, said):
     for number in range(60):
         item = brief.make_item(meta(f"a{number}_0", state, multi), 132, False, False, None)
         assert item["query"].endswith(SINGLE_WORD_REQUEST) and item["answer"] == answer
         assert said in item["query"] and ("(s)" in item["query"]) == (said == "(s)")
-        assert item["image_ref"] is None and item["task_type"] == "quality_single_A_noref" and "reference" not in item["query"]
+        assert (
+            item["image_ref"] is None and item["task_type"] == "quality_single_A_noref" and "reference" not in item["query"]
+        )
 
 
 def test_an_item_does_not_depend_on_the_others():
     first = brief.make_item(meta("a_0", (NOISE,), False), 132, True, True, None)
     assert first == brief.make_item(meta("a_0", (NOISE,), False), 132, True, True, None)
-    assert list(first) == ["id", "image_ref", "image_A", "image_B", "task_type", "distortion_class", "distortion_name", "severity", "conversations"]
+    assert list(first) == [
+        "id",
+        "image_ref",
+        "image_A",
+        "image_B",
+        "task_type",
+        "distortion_class",
+        "distortion_name",
+        "severity",
+        "conversations",
+    ]
 
 
 def test_at_most_five_thousand_names_are_tested_and_fewer_are_no_fault():

@@ -30,7 +30,16 @@ def run(monkeypatch, kind: str, *arguments: str) -> None:
 
 
 def folders(out: Path, photos: Path) -> list[str]:
-    return ["--reference_dir", str(photos), "--distortion_dir", str(out / "dist"), "--meta_dir", str(out / "meta"), "--workers", "1"]
+    return [
+        "--reference_dir",
+        str(photos),
+        "--distortion_dir",
+        str(out / "dist"),
+        "--meta_dir",
+        str(out / "meta"),
+        "--workers",
+        "1",
+    ]
 
 
 def hashes(*folders: Path) -> dict[str, str]:
@@ -65,7 +74,9 @@ CHANGED = {  # golden case -> what ours does instead
 }
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if name not in CHANGED and not CASES[name]["starts_from_output_of_previous_case"]])
+@pytest.mark.parametrize(
+    "name", [name for name in CASES if name not in CHANGED and not CASES[name]["starts_from_output_of_previous_case"]]
+)
 def test_goldens(name, toy, monkeypatch, capsys):
     """The same files of the same form; the draws are our own."""
     case = CASES[name]
@@ -170,7 +181,9 @@ BROKEN = {"empty.png": b"", "text.jpg": b"no picture", "cut.png": None}
 def test_broken_photos_become_rows_of_a_report(tmp_path, monkeypatch, capsys):
     names = write_crops(tmp_path / "photos", 20)
     for name, data in BROKEN.items():
-        (tmp_path / "photos" / name).write_bytes((tmp_path / "photos" / names[0]).read_bytes()[:900] if data is None else data)
+        (tmp_path / "photos" / name).write_bytes(
+            (tmp_path / "photos" / names[0]).read_bytes()[:900] if data is None else data
+        )
     Image.new("RGB", (20, 300)).save(tmp_path / "photos/small.png")
     Image.new("CMYK", (80, 60), (0, 99, 99, 0)).save(tmp_path / "photos/cmyk.jpg")
     with pytest.raises(SystemExit):
@@ -180,7 +193,9 @@ def test_broken_photos_become_rows_of_a_report(tmp_path, monkeypatch, capsys):
     rows = [json.loads(line) for line in (tmp_path / "meta/broken.jsonl").read_text().splitlines()]
     assert [Path(row["img_ref"]).name for row in rows] == ["cut.png", "empty.png", "small.png", "text.jpg"]
     assert all(Path(row["img_ref"]).name in row["error"] or "at least 32 pixels" in row["error"] for row in rows)
-    assert {path.stem for path in (tmp_path / "meta").glob("*.json")} == {f"{Path(name).stem}_0" for name in names} | {"cmyk_0"}
+    assert {path.stem for path in (tmp_path / "meta").glob("*.json")} == {f"{Path(name).stem}_0" for name in names} | {
+        "cmyk_0"
+    }
     (tmp_path / "photos/small.png").unlink()
     for name in BROKEN:  # mended
         Image.new("RGB", (64, 64)).save(tmp_path / "photos" / name)
@@ -192,7 +207,9 @@ def test_a_killed_noskip_run_goes_on_with_its_own_numbers(toy, monkeypatch, caps
     arguments = folders(toy / "out", toy / "refs")
     run(monkeypatch, "refA_sd", *arguments)
     make = distort.make_item
-    monkeypatch.setattr(distort, "make_item", lambda build, name, *rest: make(build, name, *rest) if "ref_a" in name else 1 / 0)
+    monkeypatch.setattr(
+        distort, "make_item", lambda build, name, *rest: make(build, name, *rest) if "ref_a" in name else 1 / 0
+    )
     with pytest.raises(ZeroDivisionError):
         run(monkeypatch, "refA_sd", *arguments, "-ns")
     monkeypatch.setattr(distort, "make_item", make)
@@ -238,7 +255,9 @@ def straight(tmp_path_factory):
     (folder / "split.json").write_text(json.dumps({"train": names, "test": []}))
     split = ["--split_json", str(folder / "split.json"), "--training"]
     process = program("refAB_md", *folders(Path("."), folder / "photos"), *split, cwd=folder)
-    assert process.communicate(timeout=120)[0].splitlines()[-1] == "made 150 items of 150 photos; 0 photos had theirs already"
+    assert (
+        process.communicate(timeout=120)[0].splitlines()[-1] == "made 150 items of 150 photos; 0 photos had theirs already"
+    )
     return folder, split, hashes(folder / "dist", folder / "meta")
 
 
@@ -286,7 +305,10 @@ def test_a_dask_cluster_of_two_processes_makes_the_same_bytes(straight, tmp_path
     try:
         with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
             arguments = [*again(straight, tmp_path), "--backend", "dask", "--cluster", cluster.scheduler_address]
-            absolute = [str(tmp_path / "dist") if one == "dist" else str(tmp_path / "meta") if one == "meta" else one for one in arguments]
+            absolute = [
+                str(tmp_path / "dist") if one == "dist" else str(tmp_path / "meta") if one == "meta" else one
+                for one in arguments
+            ]
             out, _ = program("refAB_md", *absolute, cwd=tmp_path).communicate(timeout=120)
             assert len(cluster.scheduler.workers) == 2
     finally:

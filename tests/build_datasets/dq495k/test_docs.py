@@ -25,7 +25,9 @@ def test_the_whole_page_runs(tmp_path):
     script = "\n".join(BLOCKS).replace("/data/mine", str(tmp_path)).replace("OPENAI_API_KEY=...", "OPENAI_API_KEY=key")
     with ChatServer(answer="A fine answer.", item_of=lambda body: "any") as server:
         environment = os.environ | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "OPENAI_BASE_URL": server.url}
-        done = subprocess.run(["sh", "-e", "-c", script], cwd=SCRIPTS.parent, env=environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            ["sh", "-e", "-c", script], cwd=SCRIPTS.parent, env=environment, capture_output=True, text=True, timeout=300
+        )
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(BLOCKS) == 7
     written = {path.name: len(json.loads(path.read_text())) for path in (tmp_path / "metas").glob("*.json")}

@@ -93,8 +93,14 @@ def test_spelling_of_states(state, single, multi):
     ("fields", "message"),
     [
         ({}, "expected the fields distortion_class, distortion_name, severity or"),
-        ({"distortion_class": "blur", "distortion_name": "noise_poisson", "severity": 1}, "function of the class blur, found 'noise_poisson'"),
-        ({"distortion_class": "noise", "distortion_name": "noise_poisson", "severity": 6}, "severity: expected 1..5, found 6"),
+        (
+            {"distortion_class": "blur", "distortion_name": "noise_poisson", "severity": 1},
+            "function of the class blur, found 'noise_poisson'",
+        ),
+        (
+            {"distortion_class": "noise", "distortion_name": "noise_poisson", "severity": 6},
+            "severity: expected 1..5, found 6",
+        ),
         ({"distortion_classes": "noise", "distortion_names": "noise_poisson", "severities": 1}, "expected lists"),
         (to_fields((NOISE, BLUR, NOISE), True), "expected one or two of each"),
         (to_fields((NOISE, Distortion("blur", "blur_lens", 4)), True), "severities: expected 1..3, found 4"),

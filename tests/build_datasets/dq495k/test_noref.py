@@ -27,7 +27,9 @@ def test_phrases(text, expected):
     assert without_reference(text) == expected and not mentions_reference(expected)
 
 
-@pytest.mark.parametrize("text", ["It lacks the reference's colors.", "It deviates from the reference.", "The original image is sharper."])
+@pytest.mark.parametrize(
+    "text", ["It lacks the reference's colors.", "It deviates from the reference.", "The original image is sharper."]
+)
 def test_what_phrases_cannot_mend_is_seen(text):
     assert mentions_reference(without_reference(text))
 
@@ -53,12 +55,17 @@ def test_an_item_loses_its_reference_and_nothing_else():
     assert changed["image_ref"] is None and changed["task_type"] == "quality_single_A_noref"
     assert [turn["value"] for turn in changed["conversations"]] == ["Assess it.", "It is darker."]
     assert {key for key in ITEM if ITEM[key] != changed[key]} == {"image_ref", "task_type", "conversations"}
-    asked = {key: value for key, value in ITEM.items() if key != "conversations"} | {"query": "How is it, relative to the reference?", "answer": "Dark"}
+    asked = {key: value for key, value in ITEM.items() if key != "conversations"} | {
+        "query": "How is it, relative to the reference?",
+        "answer": "Dark",
+    }
     assert convert(asked, "here")["query"] == "How is it?" and convert(asked, "here")["answer"] == "Dark"
 
 
 def test_items_of_other_tasks_are_refused():
-    with pytest.raises(InputError, match="here: the field 'task_type': expected quality_single_A, .* found 'quality_single_A_noref'"):
+    with pytest.raises(
+        InputError, match="here: the field 'task_type': expected quality_single_A, .* found 'quality_single_A_noref'"
+    ):
         convert(convert(ITEM, "here"), "here")
 
 
@@ -72,9 +79,24 @@ def test_both_pictures_count_for_what_can_be_seen():
 
 
 def test_what_still_mentions_a_reference_is_listed(tmp_path, monkeypatch, capsys):
-    about = ITEM | {"id": "b_0", "severity": 3, "conversations": [ITEM["conversations"][0], {"from": "gpt", "value": "It lacks the reference's glow."}]}
+    about = ITEM | {
+        "id": "b_0",
+        "severity": 3,
+        "conversations": [ITEM["conversations"][0], {"from": "gpt", "value": "It lacks the reference's glow."}],
+    }
     (tmp_path / "in.json").write_text(json.dumps([ITEM, about]))
-    monkeypatch.setattr("sys.argv", ["x", "--read_path", str(tmp_path / "in.json"), "--save_path", str(tmp_path / "out.json"), "--training", "--exclude"])
+    monkeypatch.setattr(
+        "sys.argv",
+        [
+            "x",
+            "--read_path",
+            str(tmp_path / "in.json"),
+            "--save_path",
+            str(tmp_path / "out.json"),
+            "--training",
+            "--exclude",
+        ],
+    )
     noref.command(may_exclude=True, states_training=True)
     assert [item["id"] for item in json.loads((tmp_path / "out.json").read_text())] == ["b_0"]
     listed = json.loads((tmp_path / "out.mentions.json").read_text())
@@ -84,7 +106,9 @@ def test_what_still_mentions_a_reference_is_listed(tmp_path, monkeypatch, capsys
 
 def test_the_wrong_form_is_said(tmp_path, monkeypatch, capsys):
     (tmp_path / "in.json").write_text(json.dumps([ITEM]))
-    monkeypatch.setattr("sys.argv", ["x", "--read_path", str(tmp_path / "in.json"), "--save_path", str(tmp_path / "out.json")])
+    monkeypatch.setattr(
+        "sys.argv", ["x", "--read_path", str(tmp_path / "in.json"), "--save_path", str(tmp_path / "out.json")]
+    )
     with pytest.raises(SystemExit):
         noref.command(may_exclude=True, states_training=True)
     assert "item a_0: the field 'query' is missing (--training" in capsys.readouterr().err

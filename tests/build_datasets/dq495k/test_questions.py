@@ -9,12 +9,27 @@ from depictqa.prompts import SINGLE_WORD_REQUEST
 from dq495k import questions
 from dq495k.labels import Distortion
 from dq495k.noref import mentions_reference, without_reference
-from dq495k.questions import ANY, BRIEF, DETAIL_ONE, DETAIL_TWO, NO_DISTORTION, ONE, RATING, TWO, Template, brief, rating, render
+from dq495k.questions import (
+    ANY,
+    BRIEF,
+    DETAIL_ONE,
+    DETAIL_TWO,
+    NO_DISTORTION,
+    ONE,
+    RATING,
+    TWO,
+    Template,
+    brief,
+    rating,
+    render,
+)
 
 ONE_STATE = (Distortion("saturate_weaken", "saturate_weaken_HSV", 2),)
 TWO_STATE = (Distortion("noise", "noise_poisson", 3), Distortion("blur", "blur_lens", 2))
 TABLES = {"brief": BRIEF, "rating": RATING, "one": DETAIL_ONE, "two": DETAIL_TWO}
-ALL = [pytest.param(template.question, id=f"{name}{i}") for name, table in TABLES.items() for i, template in enumerate(table)]
+ALL = [
+    pytest.param(template.question, id=f"{name}{i}") for name, table in TABLES.items() for i, template in enumerate(table)
+]
 
 
 def test_there_are_enough_and_none_twice():
@@ -47,7 +62,10 @@ def test_some_questions_of_each_kind_speak_of_the_reference():
 
 @pytest.mark.parametrize("template", BRIEF, ids=range(len(BRIEF)))
 def test_brief_questions_state_the_number_and_answers_name_the_distortions(template: Template):
-    for state, number, said in (ONE_STATE, ONE, r"\b(one|single|the distortion|distortion|kind|type|flaw|problem)\b"), (TWO_STATE, TWO, r"\btwo\b"):
+    for state, number, said in (
+        (ONE_STATE, ONE, r"\b(one|single|the distortion|distortion|kind|type|flaw|problem)\b"),
+        (TWO_STATE, TWO, r"\btwo\b"),
+    ):
         question, answer = brief(template, state, number, False, True, "")
         assert re.search(said, question) and "(s)" not in question
         names = "insufficient saturation" if state == ONE_STATE else "noise and blur"
@@ -55,7 +73,10 @@ def test_brief_questions_state_the_number_and_answers_name_the_distortions(templ
         assert not mentions_reference(answer)
     open_question, _ = brief(template, ONE_STATE, ANY, False, True, "")
     assert "(s)" in open_question and "two" not in open_question
-    assert brief(template, TWO_STATE, TWO, True, True, "") == (brief(template, TWO_STATE, TWO, False, True, "")[0] + SINGLE_WORD_REQUEST, "Noise and blur")
+    assert brief(template, TWO_STATE, TWO, True, True, "") == (
+        brief(template, TWO_STATE, TWO, False, True, "")[0] + SINGLE_WORD_REQUEST,
+        "Noise and blur",
+    )
     assert brief(template, (), ONE, True, True, "")[1] == "None"
     assert brief(template, (), ONE, False, True, NO_DISTORTION[0])[1] == NO_DISTORTION[0]
 

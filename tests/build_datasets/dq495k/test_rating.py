@@ -14,7 +14,10 @@ TABLES = {  # layout -> (text of its table, scores)
     "csv": ("image,reference,mos\na.png,r.png,3.5\n", Score("a.png", "r.png", 3.5)),
     "kadid10k": ("dist_img,ref_img,dmos,var\nI01_01_01.png,I01.png,4.57,0.49\n", Score("I01_01_01.png", "I01.png", 4.57)),
     "tid2013": ("5.51429 I01_01_1.bmp\n", Score("I01_01_1.bmp", "I01.BMP", 5.51429)),
-    "csiq": ("image,dst_type,dst_lev,dmos\n1600,jpeg 2000,3,0.25\n", Score("jpeg2000/1600.jpeg2000.3.png", "1600.png", -0.25)),
+    "csiq": (
+        "image,dst_type,dst_lev,dmos\n1600,jpeg 2000,3,0.25\n",
+        Score("jpeg2000/1600.jpeg2000.3.png", "1600.png", -0.25),
+    ),
     "pipal": ("A0001_00_00.bmp,1396.16\n", Score("A0001_00_00.bmp", "A0001.bmp", 1396.16)),
     "koniq": ("image_name,c1,MOS,SD\n826373.jpg,0,77.38,1\n", Score("826373.jpg", None, 77.38)),
     "spaq": ("Image name,MOS,Brightness\n00001.jpg,38.55,40\n", Score("00001.jpg", None, 38.55)),
@@ -57,7 +60,9 @@ def test_tables_with_mistakes(text, message, tmp_path):
         read_scores(tmp_path / "t.csv", LAYOUTS["csv"])
 
 
-SCORES = [Score(f"{reference}{number}.png", f"{reference}.png", float(number // 2)) for reference in "rst" for number in range(8)]
+SCORES = [
+    Score(f"{reference}{number}.png", f"{reference}.png", float(number // 2)) for reference in "rst" for number in range(8)
+]
 
 
 def test_pairs_are_within_a_reference_and_never_ties():
@@ -79,7 +84,9 @@ def test_many_pictures_without_references():
 COMPARISON = {"id": 7, "image_ref": "r.png", "image_A": "a.png", "image_B": "b.png", "A_better_B": True}
 
 
-@pytest.mark.parametrize(("share", "better"), [(True, "Image A"), (False, "Image B"), (0.9, "Image A"), (0.2, "Image B"), (1, "Image A")])
+@pytest.mark.parametrize(
+    ("share", "better"), [(True, "Image A"), (False, "Image B"), (0.9, "Image A"), (0.2, "Image B"), (1, "Image A")]
+)
 def test_questions_of_a_test_ask_for_a_word(share, better):
     item = make_item(COMPARISON | {"A_better_B": share}, "here", 131, False)
     assert item["query"].endswith(SINGLE_WORD_REQUEST) and item["answer"] == better
@@ -93,7 +100,9 @@ def test_training_asks_for_a_word_half_of_the_time():
 
 def test_ties_are_no_question_and_mistakes_are_said():
     assert make_item(COMPARISON | {"A_better_B": 0.5}, "here", 131, True) is None
-    with pytest.raises(InputError, match="here: the field 'A_better_B': expected true, false or a share of 0 to 1, found 'yes'"):
+    with pytest.raises(
+        InputError, match="here: the field 'A_better_B': expected true, false or a share of 0 to 1, found 'yes'"
+    ):
         make_item(COMPARISON | {"A_better_B": "yes"}, "here", 131, True)
     with pytest.raises(InputError, match="here: the field 'image_B' is missing"):
         make_item(COMPARISON | {"image_B": None}, "here", 131, True)
@@ -114,7 +123,10 @@ def test_voting_is_what_the_evaluation_reads(tmp_path, monkeypatch, capsys):
     rating.pairs_command()
     asked, opinions = json.loads((tmp_path / "test.json").read_text()), json.loads((tmp_path / "gt.json").read_text())
     assert len(asked) == 10 and asked[0]["image_A"] == "X/images/d0.png" and asked[0]["image_ref"] == "X/images/r.png"
-    answers = [{"id": one["id"], "confidence": 0.9, "text": "Image A" if one["image_A"] > one["image_B"] else "Image B"} for one in asked]
+    answers = [
+        {"id": one["id"], "confidence": 0.9, "text": "Image A" if one["image_A"] > one["image_B"] else "Image B"}
+        for one in asked
+    ]
     result = srcc_plcc(answers, asked, opinions)
     assert result.srcc == pytest.approx(1)
 
@@ -127,5 +139,3 @@ def test_a_table_without_references(tmp_path, monkeypatch):
     items = json.loads((tmp_path / "out.json").read_text())
     assert len(items) == 3 and all(item["image_ref"] is None for item in items)
     assert all((item["image_A"] > item["image_B"]) == item["A_better_B"] for item in items)
-
-

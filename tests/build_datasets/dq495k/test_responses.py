@@ -113,7 +113,11 @@ def test_a_killed_run_pays_for_no_answer_twice(tmp_path):
         process.kill()
         process.wait()
         time.sleep(0.5)
-        kept = {json.loads(line)["key"] for line in (tmp_path / "saved/.ledger.jsonl").read_text().splitlines() if '"answered"' in line}
+        kept = {
+            json.loads(line)["key"]
+            for line in (tmp_path / "saved/.ledger.jsonl").read_text().splitlines()
+            if '"answered"' in line
+        }
         assert len(kept) >= 1
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
@@ -127,7 +131,13 @@ def test_the_prompt_gives_pictures_and_facts_and_asks_for_silence_about_them(tmp
     kinds = [part["type"] if part["type"] == "image_url" else part["text"].split("\n")[0] for part in user["content"]]
     assert kinds[:6] == ["The reference:", "image_url", "Image A:", "image_url", "Image B:", "image_url"]
     text = user["content"][-1]["text"]
-    for said in ("less than 170 words", "serious noise and then obvious blur", "Image B is undistorted", "Image B to be the better one", "Never mention"):
+    for said in (
+        "less than 170 words",
+        "serious noise and then obvious blur",
+        "Image B is undistorted",
+        "Image B to be the better one",
+        "Never mention",
+    ):
         assert said in text
     assert "unless it is obviously wrong" in text and "technical quality" in system["content"]
     text = prompts.ask_one(path, path, (NOISE,))[1]["content"][-1]["text"]
