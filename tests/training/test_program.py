@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import statistics
 import time
 
 import pytest
@@ -93,7 +94,9 @@ def kill_in_the_middle(config, least_step: int, *arguments: str) -> int:
     """Kill train.py -9 some time after it logged `least_step`; the last step in its log."""
     process = start(config, *arguments)
     wait_for_step(config, process, least_step)
-    time.sleep(0.03)  # into the next accumulation
+    first_lines = (config.parent / "log" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[:least_step]
+    an_update = statistics.median(4 / json.loads(line)["samples_per_s"] for line in first_lines)  # of 2 x 2 samples
+    time.sleep(an_update / 2)  # into the next accumulation
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
     return (config.parent / "log" / "metrics.jsonl").read_bytes().count(b"\n")
