@@ -43,7 +43,8 @@ def test_hidden_states_and_gradients_are_those_of_the_whole_decoder(samples, mas
     llama = model.llm.get_base_model()
     decoder = llama.model
     whole = collate(samples, model.embed_tokens, padding_side="right")
-    whole.inputs_embeds = (torch.randn(whole.inputs_embeds.shape, generator=torch.Generator().manual_seed(0))).requires_grad_()
+    generator = torch.Generator().manual_seed(0)
+    whole.inputs_embeds = torch.randn(whole.inputs_embeds.shape, generator=generator).requires_grad_()
     batch = for_training(samples, whole)
     assert (batch.mask is not None) == masked
     llama.set_attn_implementation(attention)

@@ -56,7 +56,9 @@ def torchrun(processes: int, *options: str) -> list[str]:
     return ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", *(options or ["--standalone"])]
 
 
-def start(config: Path, *arguments: str, launcher: Sequence[str] = (), output: str = "output", **options) -> subprocess.Popen:
+def start(
+    config: Path, *arguments: str, launcher: Sequence[str] = (), output: str = "output", **options
+) -> subprocess.Popen:
     """Start train.py, plain or under a launcher. What it prints goes to the file `output` beside the config.
 
     Args:
