@@ -60,6 +60,37 @@ def test_global_features_have_nothing_to_abstract(tmp_path):
         build_model(load_config(path), torch.device("cpu"), torch.float32)
 
 
+@pytest.mark.parametrize(
+    "lora, message",
+    [
+        ({"lora_target_modules": ["q_proj", "vproj"]}, "lora_target_modules: found vproj; expected some of q_proj, k_proj"),
+        ({"lora_target_modules": []}, "lora_target_modules: found none; expected some of q_proj"),
+        ({"lora_r": 0}, "lora_r: expected a number from 1 on, found 0"),
+        ({"lora_dropout": 1.0}, "lora_dropout: expected a share from 0 to below 1, found 1.0"),
+    ],
+)
+def test_a_lora_that_cannot_be_is_named_before_anything_loads(lora, message, tmp_path):
+    path = tiny_config(tmp_path, model={"lora": lora, "llm_path": "absent"})
+    with pytest.raises(InputError, match=f"config.yaml: model.lora.{message}"):
+        build_model(load_config(path), torch.device("cpu"), torch.float32)
+
+
+def test_rank_and_targets_are_the_configs(tmp_path):
+    lora = {"lora_r": 3, "lora_alpha": 6, "lora_target_modules": ["v_proj", "down_proj"]}
+    config = load_config(tiny_config(tmp_path, model={"lora": lora}))
+    model = build_model(config, torch.device("cpu"), torch.float32, delta=False)
+    layer, width = model.llm.get_base_model().model.layers[0], model.llm.config.intermediate_size
+    adapted = {name.split(".lora_")[0].split(".")[-1] for name in delta_keys(model) if ".lora_" in name}
+    assert adapted == {"v_proj", "down_proj"}
+    assert layer.mlp.down_proj.lora_A["default"].weight.shape == (3, width)
+    assert layer.self_attn.v_proj.scaling["default"] == 2
+
+
+def test_heads_of_the_abstractor_share_its_width(tmp_path):
+    with pytest.raises(InputError, match="model.abstractor.nhead is 7; expected a divisor of the patches' width, 1024"):
+        published_model(tmp_path, abstractor=ABSTRACTOR | {"dropout": 0.1, "add_pos_emd": False, "nhead": 7})
+
+
 def test_patch_size_must_be_the_encoders(tmp_path):
     path = tiny_config(tmp_path, vision_preprocess={"patch_size": 16})
     with pytest.raises(InputError, match="vision_preprocess.patch_size is 16, but .*ViT-tiny-14.pt has patches of 14"):

@@ -9,7 +9,7 @@ from depictqa.model.abstractor import Abstractor
 from depictqa.model.clip import VisionEncoder, load_vision_encoder
 from depictqa.model.delta import load_delta
 from depictqa.model.depictqa import DepictQA
-from depictqa.model.llm import add_lora, as_folder, load_llm
+from depictqa.model.llm import PROJECTIONS, add_lora, as_folder, load_llm
 from depictqa.model.preprocess import ImagePreprocessor
 from depictqa.model.tokenizer import load_tokenizer
 
@@ -48,6 +48,7 @@ def build_model(config: EasyDict, device: torch.device, dtype: torch.dtype, delt
     Raises:
         InputError: a file is missing, broken, or does not fit the config.
     """
+    check_adaptation(config)
     keys = ("vision_encoder_path", "llm_path", "delta_path") if delta else ("vision_encoder_path", "llm_path")
     paths = {key: require_file(config, f"model.{key}") for key in keys}
     vision_encoder = load_vision_encoder(paths["vision_encoder_path"], config.model.vision_feature_type)
@@ -67,12 +68,29 @@ def build_model(config: EasyDict, device: torch.device, dtype: torch.dtype, delt
     return model.to(device)
 
 
+def check_adaptation(config: EasyDict) -> None:
+    """Raises InputError where `model.lora` or `model.abstractor` cannot be: before anything is loaded."""
+    lora, where = config.model.lora, f"{config.config_path}: model."
+    strangers = [name for name in lora.lora_target_modules if name not in PROJECTIONS]
+    if strangers or not lora.lora_target_modules:
+        found = ", ".join(map(str, strangers)) or "none"
+        raise InputError(f"{where}lora.lora_target_modules: found {found}; expected some of {', '.join(PROJECTIONS)}")
+    if lora.lora_r < 1:
+        raise InputError(f"{where}lora.lora_r: expected a number from 1 on, found {lora.lora_r}")
+    if not 0 <= lora.lora_dropout < 1:
+        raise InputError(f"{where}lora.lora_dropout: expected a share from 0 to below 1, found {lora.lora_dropout}")
+    if config.model.abstractor is not None and config.model.vision_feature_type == "global":
+        raise InputError(f"{where}abstractor reads patch tokens; vision_feature_type is 'global'")
+
+
 def assemble(config: EasyDict, vision_encoder: VisionEncoder, llm, tokenizer) -> DepictQA:
     """Put the trainable parts on loaded (or meta-device) frozen ones, in the LLM's dtype."""
-    if config.model.abstractor is not None and config.model.vision_feature_type == "global":
-        raise InputError(f"{config.config_path}: model.abstractor reads patch tokens; vision_feature_type is 'global'")
     abstractor = None
     if config.model.abstractor is not None:
+        nhead, width = config.model.abstractor["nhead"], vision_encoder.feature_size
+        if nhead < 1 or width % nhead:
+            found = f"{config.config_path}: model.abstractor.nhead is {nhead}"
+            raise InputError(f"{found}; expected a divisor of the patches' width, {width}")
         abstractor = Abstractor(vision_encoder.feature_size, **config.model.abstractor)
     lora = config.model.lora
     model = DepictQA(

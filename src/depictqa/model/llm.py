@@ -16,6 +16,8 @@ from depictqa.model.dropout import Dropout
 
 logger = logging.getLogger(__name__)
 
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # of a Llama's layers
+
 
 def load_llm(path: str | Path, dtype: torch.dtype) -> LlamaForCausalLM:
     """Load a frozen Llama. Weights are read safely: safetensors, or `.bin` shards with weights_only.
