@@ -1,5 +1,6 @@
 """train.py on a tiny model: what it writes, batches and processes that do not matter, kills, mistakes."""
 
+import hashlib
 import json
 import os
 import signal
@@ -165,6 +166,32 @@ def test_an_unfinished_run_is_neither_overwritten_nor_continued_under_other_sett
     output = train(config, resume="auto")
     assert "is not the file that was written" in output and f"from {states[-2]}" in output
     assert "this run is finished; nothing to do" in train(config, resume="auto")
+
+
+class RunsCode:
+    def __reduce__(self):
+        return os.mkdir, ("ran",)
+
+
+def test_no_file_of_a_strangers_state_runs_code(tmp_path, monkeypatch):
+    """Each file in turn is one that would make a folder, and the manifest vouches for it."""
+    monkeypatch.chdir(tmp_path)
+    config = make_run(tmp_path, make_items(16), deepspeed={"zero_optimization": {"stage": 1}}, train={"save_freq_step": 4})
+    train(config)
+    state = tmp_path / "ckpt" / "state" / "step00000002"
+    manifest = json.loads((state / "manifest.json").read_text(encoding="utf-8"))
+    loaded = [name for name in manifest["files"] if name.endswith(".pt")]  # DeepSpeed leaves a script beside, never run
+    assert len(loaded) == 3, loaded  # the delta, and DeepSpeed's model and optimizer
+    for name in loaded:
+        content = (state / name).read_bytes()
+        torch.save({"module": RunsCode()}, state / name)
+        digest = hashlib.sha256((state / name).read_bytes()).hexdigest()
+        forged = manifest | {"files": manifest["files"] | {name: digest}}
+        (state / "manifest.json").write_text(json.dumps(forged), encoding="utf-8")
+        with pytest.raises(InputError, match=os.path.basename(name)):
+            train(config, resume=str(state))
+        (state / name).write_bytes(content)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_loss_that_is_not_a_number_stops_before_the_update(tmp_path):
