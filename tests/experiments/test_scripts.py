@@ -344,6 +344,7 @@ def start_demo(tmp_path, shell: str, fails: str = "") -> subprocess.Popen:
         [shell, EXPERIMENTS / "_base_/launch_demo.sh"],
         cwd=EXPERIMENTS / "Nano",
         env=os.environ | {"PYTHON": str(part), "FAILS": fails},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run in the background
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
