@@ -34,7 +34,8 @@ def open_image(source: str | Path | bytes, name: str | None = None, max_pixels: 
                 if image.width * image.height > max_pixels:
                     raise InputError(f"{name}: {image.width} x {image.height} pixels; at most {max_pixels:,} are read")
                 image.load()
-                return _to_rgb(ImageOps.exif_transpose(image))
+                ImageOps.exif_transpose(image, in_place=True)  # else three copies are in memory at a time
+                return _to_rgb(image)
     except FileNotFoundError:
         raise InputError(f"{name}: no such image") from None
     except UnidentifiedImageError:
@@ -48,8 +49,12 @@ def open_image(source: str | Path | bytes, name: str | None = None, max_pixels: 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits in 0..65535; convert() would clip at 255
-        values = np.asarray(image)
-        if values.dtype != np.uint16:
-            values = values.clip(0, 65535).astype(np.uint16)
-        image = Image.fromarray((values // 257).astype(np.uint8))
+        image = _to_8_bits(image)
     return image.convert("RGB")
+
+
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    values = np.asarray(image)
+    if values.dtype != np.uint16:
+        values = values.clip(0, 65535).astype(np.uint16)
+    return Image.fromarray((values // 257).astype(np.uint8))

@@ -34,6 +34,7 @@ from depictqa.serve.registration import keep_registered
 from depictqa.serve.wire import Grace, Stream, bind, make_app, run, start_log, while_connected
 
 PING_SECONDS = 3  # a line goes out at least this often, so that a dead worker is told from a busy one
+BLOCK = 64 * 1024 * 1024  # bytes Pillow asks for at a time: from 32 MB on, the system gets them back when they are free
 DECODERS = 2  # requests whose pictures are decoded at a time: each may take a few hundred MB
 _NAME_OF = {field: name for name, field in PICTURES.items()}
 log = logging.getLogger("depictqa.worker")
@@ -151,6 +152,8 @@ def main() -> None:
     overrides = {"infer.output_confidence": True, **parse_overrides(args.set)}
     config, serve = load_config(args.cfg, overrides), load_serve_config(args.serve_cfg)
 
+    from PIL import Image
+
     from depictqa.inference.program import build_sampling, lazy_assessor  # torch loads only now: --help is instant
     from depictqa.model.build import build_preprocessor
     from depictqa.serve.worker_engine import Engine
@@ -159,6 +162,7 @@ def main() -> None:
     settings, secret = serve.worker, read_keys(serve.secret_file, "secret_file")
     bound = bind(settings.host, settings.port, "worker.port")
     start_log(serve.log_dir, "worker")
+    Image.core.set_block_size(BLOCK)
     log.info("loading %s", settings.model_name)
     engine = Engine(get_assessor(), settings.limit_model_concurrency, settings.limit_waiting, settings.stream_interval)
     log.info("%s answers at %s", settings.model_name, settings.worker_url)
