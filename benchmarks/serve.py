@@ -237,6 +237,21 @@ def soak(folder: Path, length: float) -> None:
         print(f"{name}: {1000 * (after - before) / done:+.2f} MB per 1,000 requests, open files {files} -> {files_after}")
 
 
+def soak_controller(folder: Path, thousands: int = 14) -> None:
+    """Memory and open files of the controller alone, over thousands of questions to an instant worker."""
+    servers, worker, picture = Servers(folder, with_worker=False), InstantWorker(), crops(1)[0][:20_000]
+    httpx.post(f"{servers.url}/workers", json={"name": "Instant", "url": worker.url, "slots": 64}, trust_env=False)
+    place = Path(f"/proc/{servers.processes[0].pid}")
+    try:
+        for done in range(2, thousands + 1, 2):
+            asyncio.run(ask_all(f"{servers.url}/v1/assess", [picture] * 2000, CLIENTS))
+            pages = int((place / "statm").read_text().split()[1])
+            files = len(os.listdir(place / "fd"))
+            print(f"controller after {done},000 requests: {pages * os.sysconf('SC_PAGE_SIZE') / 1e6:.1f} MB, {files} open files")
+    finally:
+        servers.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
@@ -248,7 +263,8 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         if args.soak:
-            return soak(Path(name), args.soak)
+            soak(Path(name), args.soak)
+            return soak_controller(Path(name))
         if args.only != "controller":
             nano(Path(name), args.rounds, args.questions)
         if args.only != "nano":
