@@ -108,7 +108,8 @@ async def ask_all(
 ) -> tuple[float, list[float]]:
     """(requests a second, seconds of each) for one question about each picture, so many at a time.
 
-    With a `rate` (requests a second) the n-th begins no sooner than n / rate, and counts from then. Over plain connections that stay open: httpx would take as much of the processor as what is measured.
+    With a `rate` (requests a second) the n-th begins no sooner than n / rate, and counts from then. Over plain connections
+    that stay open: httpx would take as much of the processor as what is measured.
     """
     waiting, seconds = [_request(url, fields, picture) for picture in pictures], []
     host, port = url.split("/")[2].split(":")
