@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.serve.stack import OTHER, PICTURE, QUESTION, Stack, get, until
+from tests.serve.stack import OTHER, PICTURE, QUESTION, get, until
 
 pytestmark = pytest.mark.slow
 
@@ -37,14 +37,8 @@ SHORT_GRACE = "from depictqa.serve import wire\nwire.GRACE_SECONDS = 1\n"
 
 
 @pytest.fixture
-def stack(tmp_path):
-    """A controller."""
-    stack = Stack(tmp_path)
-    try:
-        stack.start_controller()
-        yield stack
-    finally:
-        stack.close()
+def stack(own_stack):
+    return own_stack
 
 
 def form(**fields) -> dict:

@@ -32,17 +32,6 @@ def stack(tmp_path_factory):
         stack.close()
 
 
-@pytest.fixture
-def own_stack(tmp_path):
-    """A controller, for tests that break things."""
-    stack = Stack(tmp_path)
-    try:
-        stack.start_controller()
-        yield stack
-    finally:
-        stack.close()
-
-
 @pytest.fixture(scope="module")
 def ask_assessor(tiny_model):
     """What the assessor itself answers."""
