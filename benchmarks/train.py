@@ -148,7 +148,7 @@ def train_ours(model, preprocess, items, args, folder: Path, watch: Stopwatch) -
     data = TrainingSet(items, preprocess, seed=0)
     batches = load_batches(data, micro_batches, args.workers, pin_memory=device.type == "cuda")
     saving = Saving(folder, None, None, keep_last=1, settings={})
-    with StopSignal(device) as stop:
+    with StopSignal() as stop:
         run(engine, batches, plan, saving, None, watch, stop, seed=0)
 
 

@@ -33,7 +33,7 @@ def failing_prefill(decoder, prompts, real=Decoder.prefill, numbers=iter(range(1
 Decoder.step, Decoder.prefill = failing_step, failing_prefill
 worker.main()
 """  # the first question fails while it is read, the second while it is answered
-SHORT_GRACE = "from depictqa.serve import wire\nwire.GRACE_SECONDS = 1\n"
+SHORT_GRACE = "from depictqa.serve import server\nserver.GRACE_SECONDS = 1\n"
 
 
 @pytest.fixture

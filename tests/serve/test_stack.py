@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from conftest import image_path, tiny_config
+from conftest import tiny_config
 
 sys.path.insert(0, str(Path(__file__).parent))
 from stack import OTHER, PICTURE, QUESTION, ROOT, Stack, chunks, get, until  # noqa: E402

@@ -6,7 +6,7 @@ import pytest
 
 from depictqa.serve import wire
 from depictqa.serve.protocol import Refused
-from depictqa.serve.wire import Grace, LimitBody, Stream
+from depictqa.serve.wire import LimitBody, Stream
 
 
 async def never():
@@ -69,17 +69,3 @@ def test_a_whole_body_may_wait_for_the_client_to_leave(monkeypatch):
 
     asyncio.run(LimitBody(app)({"type": "http", "headers": []}, receive, None))
     assert seen == ["http.request", "http.disconnect"]
-
-
-def test_grace(monkeypatch):
-    monkeypatch.setattr(wire, "GRACE_SECONDS", 0.02)
-
-    async def main():
-        grace = Grace()
-        grace.begin()
-        grace.check()
-        await asyncio.sleep(0.05)
-        with pytest.raises(Refused, match="stopping"):
-            grace.check()
-
-    asyncio.run(main())

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import httpx
 from fastapi import Request
+from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.middleware.cors import CORSMiddleware
 
@@ -41,7 +42,8 @@ from depictqa.serve.protocol import (
     task_of,
 )
 from depictqa.serve.registration import keep_registered
-from depictqa.serve.wire import Grace, Stream, bind, make_app, read_json, run, start_log, while_connected
+from depictqa.serve.server import Grace, bind, run, start_log
+from depictqa.serve.wire import Stream, make_app, read_json, while_connected
 
 CONNECT_SECONDS, SILENT_SECONDS = 2, 10  # a worker says something every few seconds, or it is dead
 ELSEWHERE = (429, 503)  # another worker may well answer
@@ -189,9 +191,9 @@ class Controller:
         raise failure
 
     async def _ask_worker(self, url: str, ask: Ask, pictures: dict[str, bytes]) -> AsyncGenerator[Chunk, None]:
-        whole = httpx.Request("POST", url, **form_of(ask, pictures))  # one piece: httpx would send a form in dozens
-        head = {"content-type": whole.headers["content-type"]}
-        async with self.client.stream("POST", f"{url}/assess", content=whole.read(), headers=head) as response:
+        request = self.client.build_request("POST", f"{url}/assess", **form_of(ask, pictures))
+        request.read()  # one piece: httpx would send a form in dozens
+        async with aclosing(await self.client.send(request, stream=True)) as response:
             if response.status_code != 200:
                 raise _as_refused(response.status_code, await response.aread())
             lines = response.aiter_lines()
@@ -324,7 +326,7 @@ def build_app(
             return await Stream.begin(request.receive, _lines(chunks), "application/x-ndjson")
         last = await while_connected(request.receive, _last(chunks))
         answer = {"text": last.text, "confidence": last.confidence, "tokens": last.tokens}
-        return {**answer, "task": task_of(pictures).name, "model": ask.model}
+        return JSONResponse({**answer, "task": task_of(pictures).name, "model": ask.model})
 
     @app.post("/v1/chat/completions")
     async def chat_completions(request: Request):
@@ -335,7 +337,7 @@ def build_app(
         chunks = controller.answer(asked.ask, asked.pictures)
         if asked.ask.stream:
             return await Stream.begin(request.receive, chat.events(chunks, asked), "text/event-stream")
-        return chat.completion(await while_connected(request.receive, _last(chunks)), asked)
+        return JSONResponse(chat.completion(await while_connected(request.receive, _last(chunks)), asked))
 
     return app
 

@@ -30,7 +30,7 @@ from depictqa.serve.page.gate import Gate, routes
 from depictqa.serve.page.handlers import Handlers, Votes
 from depictqa.serve.page.layout import FONTS, STYLE, build_page
 from depictqa.serve.page.moderation import Moderation
-from depictqa.serve.wire import GRACE_SECONDS, bind, start_log
+from depictqa.serve.server import GRACE_SECONDS, bind, start_log
 
 SESSIONS = 500  # browser tabs that Gradio keeps about 50 kB for; a tab that it forgot goes on as a new one
 log = logging.getLogger("depictqa.web")

@@ -1,16 +1,11 @@
-"""What the HTTP servers here share: limits on a body, streams that end when the client leaves, errors, start and log."""
+"""How the HTTP servers here talk: limits on a body, streams that end when the client leaves, one form of errors."""
 
 import asyncio
 import json
-import logging
-import logging.handlers
-import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
-from pathlib import Path
 from typing import TypeVar
 
-import uvicorn
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -20,13 +15,10 @@ from starlette.responses import Response
 from depictqa.errors import InputError
 from depictqa.serve.protocol import MAX_BODY_BYTES, Refused, explain
 
-SHUTDOWN_SECONDS = 30  # after SIGTERM everything has ended
-GRACE_SECONDS = 24  # answers in work may take this long after SIGTERM, then they end with an error
 SEND_SECONDS = 15  # a client that takes nothing for this long is cut off
 BODY_SECONDS = 30  # a request's body has to be here by then
 RETRY_AFTER = {429: "1", 503: "2"}  # seconds
 T = TypeVar("T")
-LOG_BYTES, LOG_FILES = 10_000_000, 5
 
 
 class ClientLeft(Exception):
@@ -165,69 +157,3 @@ async def read_json(request) -> dict:
     if not isinstance(body, dict):
         raise Refused(400, "invalid_json", f"expected a JSON object, found {type(body).__name__}")
     return body
-
-
-def bind(host: str, port: int, key: str) -> socket.socket:
-    """A socket at the address that `key` of serve.yaml gives. Raises InputError if it cannot be had."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind, protocol)
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{key}: cannot listen at {host}:{port} ({reason})") from None
-    return bound
-
-
-class Grace:
-    """The time between SIGTERM and the end. `is_over`: answers in work are to end with an error now."""
-
-    def __init__(self):
-        self.is_over = False
-
-    def begin(self) -> None:
-        asyncio.get_running_loop().call_later(GRACE_SECONDS, self._end)
-
-    def check(self) -> None:
-        """Raises Refused once the time is over."""
-        if self.is_over:
-            raise Refused(503, "stopping", "this server is stopping; please ask again in a moment")
-
-    def _end(self) -> None:
-        self.is_over = True
-
-
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, grace: Grace):
-        super().__init__(config)
-        self._grace = grace
-
-    async def shutdown(self, sockets=None) -> None:
-        self._grace.begin()
-        await super().shutdown(sockets)
-
-
-def run(app, bound: socket.socket, grace: Grace) -> None:
-    """Serve until SIGTERM or Ctrl-C; answers in work are finished, or ended when the grace is over."""
-    settings = uvicorn.Config(
-        app, log_config=None, access_log=False, timeout_graceful_shutdown=SHUTDOWN_SECONDS, timeout_keep_alive=30
-    )
-    _Server(settings, grace).run(sockets=[bound])
-
-
-def start_log(log_dir: str, name: str) -> logging.Logger:
-    """Log to stderr and to `{log_dir}/{name}.log`, which rotates."""
-    Path(log_dir).mkdir(parents=True, exist_ok=True)
-    file = logging.handlers.RotatingFileHandler(
-        Path(log_dir) / f"{name}.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8", delay=True
-    )
-    logging.basicConfig(
-        level=logging.INFO,
-        format=f"%(asctime)s {name} %(levelname)s %(message)s",
-        handlers=[file, logging.StreamHandler()],
-        force=True,
-    )
-    for noisy in ("httpx", "httpx2", "uvicorn.error"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    return logging.getLogger(f"depictqa.{name}")

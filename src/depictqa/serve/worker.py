@@ -31,7 +31,8 @@ from depictqa.serve.protocol import (
     task_of,
 )
 from depictqa.serve.registration import keep_registered
-from depictqa.serve.wire import Grace, Stream, bind, make_app, run, start_log, while_connected
+from depictqa.serve.server import Grace, bind, run, start_log
+from depictqa.serve.wire import Stream, make_app, while_connected
 
 PING_SECONDS = 3  # a line goes out at least this often, so that a dead worker is told from a busy one
 BLOCK = 64 * 1024 * 1024  # bytes Pillow asks for at a time: from 32 MB on, the system gets them back when they are free

@@ -67,14 +67,14 @@ def run(
             engine.step()
             continue
         step = (number + 1) // plan.accumulation
-        metrics = {"step": step, "epoch": number // plan.batches_per_epoch + 1} | _before_update(engine, tally, window)
+        known, stopping = _before_update(engine, tally, window, stop)
         engine.step()
-        metrics |= _after_update(engine)
+        metrics = {"step": step, "epoch": number // plan.batches_per_epoch + 1} | known | _after_update(engine)
         tally, window = Tally(engine.device), []
         if log is not None:
             log.write(metrics, plan.batch_size * plan.accumulation)
         saved = _save_if_due(engine, step, plan, saving)
-        if step < plan.optimizer_steps and stop.anywhere():
+        if stopping and step < plan.optimizer_steps:
             if not saved:
                 _save_state(engine, step, plan, saving)
             return step
@@ -90,20 +90,25 @@ def _seed_of(*numbers: int) -> int:
     return int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:8], "big")
 
 
-def _before_update(engine, tally: Tally, window: list[tuple[list[str], torch.Tensor]]) -> dict[str, float]:
-    """Losses and accuracy over all ranks, and the learning rate. The one place that waits for the device.
+def _before_update(
+    engine, tally: Tally, window: list[tuple[list[str], torch.Tensor]], stop: StopSignal
+) -> tuple[dict[str, float], bool]:
+    """Losses and accuracy over all ranks, and the learning rate; and whether any rank is to stop.
+
+    The one place that waits for the device.
 
     Raises:
         InputError: a loss is not finite; names the samples.
     """
     norm = _gradient_norm(engine)  # already under way when the sums are waited for
-    overall, per_task = losses_and_accuracies(tally.reduce())
+    sums, stopping = tally.reduce(stop.noted)
+    overall, per_task = losses_and_accuracies(sums)
     if not math.isfinite(overall["loss"]):  # on any rank
         _stop_for(window)
     metrics = {"loss": overall["loss"], "acc": overall["acc"], "lr": engine.get_lr()[0]}
     if norm is not None:
         metrics["grad_norm"] = norm.item()
-    return metrics | {f"loss/{task}": means["loss"] for task, means in per_task.items()}
+    return metrics | {f"loss/{task}": means["loss"] for task, means in per_task.items()}, stopping
 
 
 def _gradient_norm(engine) -> torch.Tensor | None:

@@ -79,7 +79,7 @@ def train(config_path: str, overrides: list[str], resume: str | None = None) -> 
     batches = _load_batches(config, items, plan, device, first_step)
     log = _open_log(config, plan, first_step) if is_first() else None
     try:
-        with StopSignal(device) as stop:
+        with StopSignal() as stop:
             step = run(engine, batches, plan, saving, validation, log, stop, config.seed, first_step)
     finally:
         if log is not None:

@@ -13,7 +13,7 @@ class Tally:
     """Adds up micro batches; `reduce` adds up the ranks. Per task: samples, losses, hits, targets, whole answers hit."""
 
     def __init__(self, device: torch.device):
-        self._sums = torch.zeros(len(NAMES), 5, dtype=torch.float64, device=device)
+        self._sums = torch.zeros(len(NAMES) + 1, 5, dtype=torch.float64, device=device)  # the last row: ranks that stop
 
     def add(self, tasks: list[str], output: TrainingOutput) -> None:
         """Count a micro batch: the task of each sample beside what the model made of it."""
@@ -22,10 +22,15 @@ class Tally:
         columns = (torch.ones_like(whole), output.sample_losses, output.sample_correct, output.sample_targets, whole)
         self._sums.index_add_(0, rows, torch.stack([column.double() for column in columns], dim=1))  # [B, 5]
 
-    def reduce(self) -> list[list[float]]:
-        """The sums over all ranks, a row per task. Waits for the device; every rank calls this."""
+    def reduce(self, stopping: bool = False) -> tuple[list[list[float]], bool]:
+        """The sums over all ranks, a row per task, and whether any rank is `stopping`.
+
+        Waits for the device; every rank calls this, and all get the same.
+        """
+        self._sums[-1, 0] = float(stopping)
         distributed.all_reduce(self._sums)
-        return self._sums.tolist()
+        *rows, stops = self._sums.tolist()
+        return rows, stops[0] > 0
 
 
 def losses_and_accuracies(rows: list[list[float]]) -> tuple[dict[str, float], dict[str, dict[str, float]]]:

@@ -48,7 +48,7 @@ class Validation:
                 if self.metric is not None:
                     answers |= enumerate(self._answer(engine.module, batch.conversations), first)
         engine.train()
-        overall, per_task = losses_and_accuracies(tally.reduce())
+        overall, per_task = losses_and_accuracies(tally.reduce()[0])
         per_task = {f"{key}/{task}": value for task, means in per_task.items() for key, value in means.items()}
         return overall | per_task | (self._score(answers) if self.metric is not None else {})
 

@@ -1,0 +1,140 @@
+"""A server's life: its address, its log, the heads of requests, its end after SIGTERM."""
+
+import asyncio
+import logging
+import logging.handlers
+import socket
+from http import HTTPStatus
+from pathlib import Path
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from depictqa.errors import InputError
+from depictqa.serve.protocol import Refused
+from depictqa.serve.wire import error_response
+
+SHUTDOWN_SECONDS = 30  # after SIGTERM everything has ended
+GRACE_SECONDS = 24  # answers in work may take this long after SIGTERM, then they end with an error
+HEAD_SECONDS, HEAD_BYTES = 10, 65_536  # a request's line and headers are here by then, and no larger
+LOG_BYTES, LOG_FILES = 10_000_000, 5
+
+
+def bind(host: str, port: int, key: str) -> socket.socket:
+    """A socket at the address that `key` of serve.yaml gives. Raises InputError if it cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, protocol)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{key}: cannot listen at {host}:{port} ({reason})") from None
+    return bound
+
+
+class Grace:
+    """The time between SIGTERM and the end. `is_over`: answers in work are to end with an error now."""
+
+    def __init__(self):
+        self.is_over = False
+
+    def begin(self) -> None:
+        asyncio.get_running_loop().call_later(GRACE_SECONDS, self._end)
+
+    def check(self) -> None:
+        """Raises Refused once the time is over."""
+        if self.is_over:
+            raise Refused(503, "stopping", "this server is stopping; please ask again in a moment")
+
+    def _end(self) -> None:
+        self.is_over = True
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP, which by itself waits for ever for the head of a request, and takes one of any size."""
+
+    _timer: asyncio.TimerHandle | None = None  # runs while a head is awaited
+    _head_bytes = 0
+
+    def connection_made(self, transport) -> None:
+        super().connection_made(transport)
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        if self._timer is None and self.cycle.response_complete:  # the next request of a connection that stays open
+            self._await_head()
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._timer is not None and self._head_bytes > HEAD_BYTES:
+            self._refuse(Refused(431, "too_large", f"the request's line and headers are over {HEAD_BYTES:,} bytes"))
+
+    def on_headers_complete(self) -> None:
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(Refused(400, "invalid_http", "this is no HTTP request"))
+
+    def _await_head(self) -> None:
+        too_slow = Refused(408, "too_slow", f"the request's headers were not here within {HEAD_SECONDS} s")
+        self._timer, self._head_bytes = self.loop.call_later(HEAD_SECONDS, self._refuse, too_slow), 0
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _refuse(self, error: Refused) -> None:
+        self._stop_waiting()
+        if self.transport.is_closing():
+            return
+        response = error_response(error)
+        headers = b"".join(name + b": " + value + b"\r\n" for name, value in response.raw_headers)
+        line = f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\nconnection: close\r\n".encode()
+        self.transport.write(line + headers + b"\r\n" + response.body)
+        self.transport.close()
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, grace: Grace):
+        super().__init__(config)
+        self._grace = grace
+
+    async def shutdown(self, sockets=None) -> None:
+        self._grace.begin()
+        await super().shutdown(sockets)
+
+
+def run(app, bound: socket.socket, grace: Grace) -> None:
+    """Serve until SIGTERM or Ctrl-C; answers in work are finished, or ended when the grace is over."""
+    settings = uvicorn.Config(
+        app,
+        http=HttpProtocol,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        timeout_keep_alive=30,
+    )
+    _Server(settings, grace).run(sockets=[bound])
+
+
+def start_log(log_dir: str, name: str) -> logging.Logger:
+    """Log to stderr and to `{log_dir}/{name}.log`, which rotates."""
+    Path(log_dir).mkdir(parents=True, exist_ok=True)
+    file = logging.handlers.RotatingFileHandler(
+        Path(log_dir) / f"{name}.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8", delay=True
+    )
+    logging.basicConfig(
+        level=logging.INFO,
+        format=f"%(asctime)s {name} %(levelname)s %(message)s",
+        handlers=[file, logging.StreamHandler()],
+        force=True,
+    )
+    for noisy in ("httpx", "httpx2", "uvicorn.error"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    return logging.getLogger(f"depictqa.{name}")
