@@ -11,6 +11,8 @@ os.environ.setdefault("DS_ACCELERATOR", "cuda" if Path("/dev/nvidia0").exists() 
 import pytest
 import yaml
 
+from namespaces import joined
+
 DATA = Path(__file__).parent / "data"
 DELTAS = {"base": "delta", "abs": "delta_abstractor", "glob": "delta_global"}
 ARTIFACTS = DATA / "artifacts"
@@ -77,3 +79,10 @@ def load_images(preprocess, task, case: dict, row: int | None = None):
     names = [case["image" if field == "image_ref" else field] for field in task.fields]
     names = names if row is None else [name[row] for name in names]
     return tuple(preprocess(open_image(image_path(name))) for name in names)
+
+
+@pytest.fixture
+def nodes():
+    """Two machines: names of network namespaces, see `namespaces.joined`."""
+    with joined() as names:
+        yield names

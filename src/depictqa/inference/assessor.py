@@ -105,36 +105,34 @@ class Assessor:
             confidence: compute confidences; brief answers to questions that did not ask for a word are asked again.
         """
         embeds = self.embed(questions)
-        assessments = [Assessment(a) for a in generate(self.model, self.fuse(questions, embeds), sampling)]
-        if confidence:
-            answers = [assessment.answer for assessment in assessments]
-            for assessment, value in zip(assessments, self.confidences(questions, embeds, answers, sampling), strict=True):
-                assessment.confidence = value
-        return assessments
-
-    def confidences(
-        self,
-        questions: Sequence[Question],
-        embeds: Sequence[Sequence[torch.Tensor]],
-        answers: Sequence[Answer],
-        sampling: Sampling,
-    ) -> list[float | None]:
-        """Confidences of answers, in their order; None where there is nothing to read one off."""
-        values: list[float | None] = [None] * len(questions)
-        again = []
-        for i, (question, answer) in enumerate(zip(questions, answers, strict=True)):
-            if not is_brief(self.model.tokenizer.decode(answer.output_id)):
-                if self.sentence_model is not None:
-                    values[i] = detail_confidence(answer, self.model.tokenizer, self.sentence_model)
-            elif asks_for_a_word(question.query):
-                tokens = self.model.tokenizer.token_texts(answer.output_id)
-                values[i] = brief_confidence(question.task, tokens, answer.prob, self.model.format.sep2)
-            else:
-                again.append(i)
+        answers = generate(self.model, self.fuse(questions, embeds), sampling)
+        if not confidence:
+            return [Assessment(answer) for answer in answers]
+        read_off = list(zip(questions, answers, strict=True))  # what each confidence comes from
+        follow_ups = [self.follow_up(question, answer) for question, answer in read_off]
+        again = [index for index, question in enumerate(follow_ups) if question is not None]
         if again:
-            asked = [replace(questions[i], query=questions[i].query + SINGLE_WORD_REQUEST) for i in again]
-            embeds = [embeds[i] for i in again]
-            answers = generate(self.model, self.fuse(asked, embeds), sampling)
-            for i, value in zip(again, self.confidences(asked, embeds, answers, sampling), strict=True):
-                values[i] = value
-        return values
+            asked = [follow_ups[index] for index in again]
+            second = generate(self.model, self.fuse(asked, [embeds[index] for index in again]), sampling)
+            for index, pair in zip(again, zip(asked, second, strict=True), strict=True):
+                read_off[index] = pair
+        return [Assessment(answer, self.confidence(*pair)) for answer, pair in zip(answers, read_off, strict=True)]
+
+    def follow_up(self, question: Question, answer: Answer) -> Question | None:
+        """What is to be asked, too, to know how sure an answer is: a brief one to a question that did not request a
+        single word is as sure as the answer to the one that does."""
+        if not self._is_brief(answer) or asks_for_a_word(question.query):
+            return None
+        return replace(question, query=question.query + SINGLE_WORD_REQUEST)
+
+    def confidence(self, question: Question, answer: Answer) -> float | None:
+        """How sure an answer is, where there is no follow-up; None where there is nothing to read it off."""
+        if self._is_brief(answer):
+            tokens = self.model.tokenizer.token_texts(answer.output_id)
+            return brief_confidence(question.task, tokens, answer.prob, self.model.format.sep2)
+        if self.sentence_model is None:
+            return None
+        return detail_confidence(answer, self.model.tokenizer, self.sentence_model)
+
+    def _is_brief(self, answer: Answer) -> bool:
+        return is_brief(self.model.tokenizer.decode(answer.output_id))

@@ -62,7 +62,7 @@ class Worker:
         return WorkerInfo(name=self.settings.model_name, url=self.settings.worker_url, slots=self.engine.slots, load=load)
 
     def status(self) -> dict:
-        counts = ("slots", "running", "waiting", "max_waiting", "answered", "largest_batch")
+        counts = ("slots", "running", "waiting", "max_waiting", "answered", "generated", "largest_batch")
         return {"model": self.settings.model_name, **{name: getattr(self.engine, name) for name in counts}}
 
     async def prepare(self, ask: Ask, pictures: dict[str, bytes]):

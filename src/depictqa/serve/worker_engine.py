@@ -1,7 +1,8 @@
 """One thread that answers questions with a model, all in one batch; each streams its own answer.
 
 A waiting question joins the batch as soon as a slot is free, at the next token, and leaves it with its own last token or
-with its client. The slots in use are the jobs in the batch, so that none can leak.
+with its client. A question that is asked only for a confidence takes the place of the one it belongs to. The slots in
+use are the jobs in work, so that none can leak.
 """
 
 import logging
@@ -27,7 +28,10 @@ class Job:
     sampling: Sampling
     wants_confidence: bool
     emit: Callable[[Chunk], None]
+    embeds: list[torch.Tensor] = field(default_factory=list)  # of its pictures
     answer: Answer = field(default_factory=Answer)
+    follow_up: Question | None = None  # asked after the answer, for its confidence
+    second: Answer = field(default_factory=Answer)  # the follow-up's
     left: bool = False  # its client is gone
 
 
@@ -44,11 +48,12 @@ class Engine:
         self.assessor, self.slots, self.max_waiting, self.interval = assessor, slots, max_waiting, interval
         self._ends = Ends(assessor.model.tokenizer, assessor.model.format.sep2)
         self._waiting: deque[Job] = deque()
-        self._running: dict[Job, list[torch.Tensor]] = {}  # job -> embeddings of its pictures
-        self._decoder = Decoder(assessor.model)  # its rows are the running jobs
+        self._running: set[Job] = set()
+        self._to_follow_up: list[Job] = []  # running ones, whose follow-up is next
+        self._decoder = Decoder(assessor.model)  # its rows are the other running jobs
         self._changed = threading.Condition()
         self._closed = False
-        self.answered = self.largest_batch = 0
+        self.answered = self.generated = self.largest_batch = 0  # jobs, tokens, jobs at a time
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
 
@@ -92,61 +97,73 @@ class Engine:
                     break
                 free = self.slots - self.running
                 new = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
-                self._running |= {job: [] for job in new}
-            if new:
-                self._start(new)
+                self._running.update(new)
+            followed, self._to_follow_up = [job for job in self._to_follow_up if job in self._running], []
+            if new or followed:
+                self._start(new, followed)
             self._advance()
         self._fail([*self._waiting, *self._running], Problem(code="stopping", message="this worker was stopped"))
 
-    def _start(self, jobs: list[Job]) -> None:
-        """Read the prompts of new jobs; if that fails, those in work go on."""
+    def _start(self, new: list[Job], followed: list[Job]) -> None:
+        """Read the prompts of new jobs and of follow-ups; if that fails, the others in work go on."""
+        jobs = new + followed
         try:
-            questions = [job.question for job in jobs]
-            embeds = self.assessor.embed(questions)
-            prompts = zip(self.assessor.fuse(questions, embeds), [job.sampling for job in jobs], strict=True)
-            new = self._decoder.prefill(dict(zip(jobs, prompts, strict=True)))
+            for job, embeds in zip(new, self.assessor.embed([job.question for job in new]), strict=True):
+                job.embeds = embeds
+            questions = [job.follow_up or job.question for job in jobs]
+            prompts = self.assessor.fuse(questions, [job.embeds for job in jobs])
+            rows = self._decoder.prefill({job: (prompt, job.sampling) for job, prompt in zip(jobs, prompts, strict=True)})
         except Exception as error:  # whatever it is, the worker goes on with the next question
             return self._broken(jobs, error)
-        self._running |= zip(jobs, embeds, strict=True)
         self.largest_batch = max(self.largest_batch, self.running)
         try:
-            self._decoder.join(new)
+            self._decoder.join(rows)
         except Exception as error:
             self._break_all(error)
 
     def _advance(self) -> None:
         """One token for every job."""
-        left = [job for job in self._running if job.left]
-        for job in left:
-            del self._running[job]
+        left = {job for job in self._running if job.left}
+        self._running -= left
         try:
             self._decoder.drop(left)
             step = self._decoder.step()
         except Exception as error:
             return self._break_all(error)
+        self.generated += len(step)
         for token in step:
             job = token.row
-            job.answer.output_id.append(token.id)
-            job.answer.prob.append(token.prob)
-            if not token.is_last and len(job.answer.output_id) % self.interval == 0:
+            answer = job.answer if job.follow_up is None else job.second
+            answer.output_id.append(token.id)
+            answer.prob.append(token.prob)
+            if answer is job.answer and not token.is_last and len(answer.output_id) % self.interval == 0:
                 job.emit(Chunk(text=self._text(job)))
         for job in [token.row for token in step if token.is_last]:
             try:
-                self._finish(job, self._running[job])
+                self._finish(job)
             except Exception as error:
                 self._broken([job], error)
-            self._running.pop(job, None)
 
-    def _finish(self, job: Job, embeds: list[torch.Tensor]) -> None:
+    def _finish(self, job: Job) -> None:
+        """A job's answer is whole, or its follow-up's."""
         if job.left:
+            self._running.discard(job)
             return
-        job.answer.text = self._text(job)
-        job.emit(Chunk(text=job.answer.text))  # the answer is there before its confidence, which may take a moment
+        if job.follow_up is None:
+            job.answer.text = self._text(job)
+            job.emit(Chunk(text=job.answer.text))  # the answer is there before its confidence, which may take a moment
+            if job.wants_confidence:
+                job.follow_up = self.assessor.follow_up(job.question, job.answer)
+            if job.follow_up is not None:
+                self._to_follow_up.append(job)
+                return
         confidence = None
         if job.wants_confidence:
-            (confidence,) = self.assessor.confidences([job.question], [embeds], [job.answer], job.sampling)
+            asked = (job.question, job.answer) if job.follow_up is None else (job.follow_up, job.second)
+            confidence = self.assessor.confidence(*asked)
         texts = self.assessor.model.tokenizer.token_texts(job.answer.output_id)
         tokens = list(zip(texts, job.answer.prob, strict=True))
+        self._running.discard(job)
         job.emit(Chunk(text=job.answer.text, done=True, confidence=confidence, tokens=tokens))
         self.answered += 1
 
@@ -161,7 +178,7 @@ class Engine:
     def _broken(self, jobs: Sequence[Job], error: Exception) -> None:
         log.error("generation failed", exc_info=error)
         for job in jobs:
-            self._running.pop(job, None)
+            self._running.discard(job)
         reason = "out of memory" if isinstance(error, torch.OutOfMemoryError) else "an error inside the model"
         self._fail(jobs, Problem(code="generation_failed", message=f"the answer could not be generated ({reason})"))
         if torch.cuda.is_available():

@@ -1,0 +1,155 @@
+"""The engine of a worker: all jobs in one batch, each with the answer and the confidence that it has alone."""
+
+import queue
+import threading
+import time
+
+import pytest
+
+from depictqa.inference.assessor import Assessor
+from depictqa.model.generation import Decoder
+from depictqa.serve.protocol import Chunk, Refused
+from depictqa.serve.worker_engine import Engine, Job
+from inference.questions import GREEDY, SameMeaning, mixed_questions
+
+
+class Client:
+    """Hands a job in, and waits for the end of its answer."""
+
+    def __init__(self, engine: Engine, question, confidence: bool = True):
+        self.chunks: queue.Queue[Chunk] = queue.Queue()
+        self.job = Job(question, GREEDY, confidence, self.chunks.put)
+        engine.submit(self.job)
+
+    def last(self) -> Chunk:
+        while True:
+            chunk = self.chunks.get(timeout=60)
+            if chunk.done or chunk.error:
+                return chunk
+
+
+@pytest.fixture
+def start(tiny_model):
+    """`start(**options of Engine)` -> (engine, its assessor, questions)."""
+    engines = []
+
+    def start(slots=4, max_waiting=50, interval=1):
+        model, preprocess = tiny_model()
+        assessor = Assessor(model, SameMeaning())
+        engines.append(Engine(assessor, slots, max_waiting, interval))
+        return engines[-1], assessor, mixed_questions(preprocess)
+
+    yield start
+    for engine in engines:
+        engine.close()
+
+
+@pytest.mark.parametrize("slots", [1, 3, 8])
+def test_every_job_gets_its_own_answer_and_confidence(start, slots):
+    """Follow-ups, which some confidences need, share the batch with the answers of others."""
+    engine, assessor, questions = start(slots)
+    clients = [Client(engine, question, confidence=number % 3 > 0) for number, question in enumerate(questions * 3)]
+    expected = assessor.assess(questions, GREEDY, confidence=True) * 3
+    assert any(assessor.follow_up(question, own.answer) for question, own in zip(questions, expected))
+    for number, (client, own) in enumerate(zip(clients, expected, strict=True)):
+        chunk = client.last()
+        assert chunk.text == own.answer.text
+        assert [prob for _, prob in chunk.tokens] == pytest.approx(own.answer.prob, abs=1e-4)
+        wanted = own.confidence if number % 3 else None
+        assert chunk.confidence == (None if wanted is None else pytest.approx(wanted, abs=1e-4))
+    assert engine.answered == len(clients) and engine.running == engine.waiting == 0
+    assert engine.largest_batch == slots
+    follow_ups = sum(len(client.job.second.output_id) for client in clients)
+    assert follow_ups > 0 and engine.generated == follow_ups + sum(len(client.job.answer.output_id) for client in clients)
+
+
+def test_the_answer_is_there_before_its_confidence(start):
+    engine, assessor, questions = start()
+    client = Client(engine, questions[4])
+    last = client.last()
+    assert client.job.follow_up is not None
+    texts = []
+    client = Client(engine, questions[4])
+    while not (chunk := client.chunks.get(timeout=60)).done:
+        texts.append(chunk.text)
+    assert texts[-1] == last.text and chunk.confidence == pytest.approx(last.confidence, abs=1e-4)
+    assert all(text in last.text for text in texts)  # the follow-up's own words are nobody's answer
+
+
+def hold(monkeypatch) -> threading.Event:
+    """Every token from now on waits for this event."""
+    going = threading.Event()
+
+    def step(decoder, real=Decoder.step):
+        going.wait(30)
+        return real(decoder)
+
+    monkeypatch.setattr(Decoder, "step", step)
+    return going
+
+
+def test_who_left_costs_at_most_one_token_more(start, monkeypatch):
+    engine, _, questions = start(slots=2)
+    going = hold(monkeypatch)
+    clients = [Client(engine, question) for question in questions[:4]]  # two in work, two waiting
+    while engine.running < 2 or engine.waiting < 2:
+        time.sleep(0.01)
+    for client in clients:
+        engine.leave(client.job)
+        engine.leave(client.job)  # harmless
+    assert engine.waiting == 0
+    going.set()
+    while engine.running:
+        time.sleep(0.01)
+    assert engine.generated <= 2 and engine.answered == 0
+    assert Client(engine, questions[0]).last().done
+
+
+def test_there_is_no_more_room_than_was_said(start, monkeypatch):
+    engine, _, questions = start(slots=1, max_waiting=2)
+    going = hold(monkeypatch)
+    clients = [Client(engine, questions[0])]
+    while engine.running < 1:
+        time.sleep(0.01)
+    clients += [Client(engine, question) for question in questions[1:3]]
+    with pytest.raises(Refused, match="2 questions are waiting"):
+        Client(engine, questions[3])
+    going.set()
+    assert all(client.last().done for client in clients)
+
+
+@pytest.mark.parametrize("part", ["prefill", "step", "join"])
+def test_a_failure_ends_what_it_hit_and_nothing_else(start, monkeypatch, part):
+    """Reading a prompt hits those that were read; a step, all of the batch; a follow-up's, its own."""
+    engine, assessor, questions = start()
+    real, failing = getattr(Decoder, part), threading.Event()
+
+    def broken(decoder, *args):
+        if failing.is_set():
+            raise RuntimeError("a kernel failed")
+        return real(decoder, *args)
+
+    monkeypatch.setattr(Decoder, part, broken)
+    assert Client(engine, questions[0]).last().done
+    failing.set()
+    chunk = Client(engine, questions[1]).last()
+    assert chunk.error.code == "generation_failed" and "kernel" not in chunk.error.message
+    failing.clear()
+    assert Client(engine, questions[4]).last().done and engine.running == 0
+
+
+def test_closing_tells_those_in_work_and_those_who_wait(start, monkeypatch):
+    engine, _, questions = start(slots=1)
+    going = hold(monkeypatch)
+    clients = [Client(engine, question) for question in questions[:3]]
+    while engine.running < 1:
+        time.sleep(0.01)
+    closing = threading.Thread(target=engine.close)
+    closing.start()
+    while not engine._closed:
+        time.sleep(0.01)
+    going.set()
+    closing.join(30)
+    assert [client.last().error.code for client in clients] == ["stopping"] * 3
+    with pytest.raises(Refused, match="stopping"):
+        Client(engine, questions[0])
