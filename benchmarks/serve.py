@@ -111,7 +111,8 @@ async def ask_all(
     With a `rate` (requests a second) the n-th begins no sooner than n / rate, and counts from then. Over plain connections
     that stay open: httpx would take as much of the processor as what is measured.
     """
-    waiting, seconds = [_request(url, fields, picture) for picture in pictures], []
+    requests = {picture: _request(url, fields, picture) for picture in set(pictures)}
+    waiting, seconds = [requests[picture] for picture in pictures], []
     host, port = url.split("/")[2].split(":")
 
     async def work():
@@ -189,8 +190,8 @@ class InstantWorker:
         self.url = f"http://127.0.0.1:{self.server.servers[0].sockets[0].getsockname()[1]}"
 
 
-def controller_alone(folder: Path, rounds: int, questions: int) -> None:
-    """What the controller adds: an instant worker asked directly and through it."""
+def controller_alone(folder: Path, rounds: int, length: float) -> None:
+    """What the controller adds: an instant worker asked directly and through it, at PACE for `length` seconds."""
     servers, worker = Servers(folder, with_worker=False), InstantWorker()
     picture = crops(1)[0][:20_000]
     httpx.post(f"{servers.url}/workers", json={"name": "Instant", "url": worker.url, "slots": 64}, trust_env=False)
@@ -204,7 +205,8 @@ def controller_alone(folder: Path, rounds: int, questions: int) -> None:
     try:
         for _ in range(rounds):
             for name, (url, rate) in rows.items():
-                found, took = asyncio.run(ask_all(url, [picture] * questions, CLIENTS, rate=rate))
+                count = round(length * rate) if rate else 2000
+                found, took = asyncio.run(ask_all(url, [picture] * count, CLIENTS, rate=rate))
                 rates[name].append(found)
                 seconds[name] += took
     finally:
@@ -259,6 +261,7 @@ def main() -> None:
     parser.add_argument(
         "--questions", type=int, default=12, help="asked one at a time in a round; 4 times as many by 16 clients"
     )
+    parser.add_argument("--seconds", type=float, default=10, help="how long the controller is asked at its pace in a round")
     parser.add_argument("--only", choices=("nano", "controller"), help="one of the two measurements")
     parser.add_argument("--soak", type=float, help="seconds: measure memory and open files instead")
     args = parser.parse_args()
@@ -269,7 +272,7 @@ def main() -> None:
         if args.only != "controller":
             nano(Path(name), args.rounds, args.questions)
         if args.only != "nano":
-            controller_alone(Path(name), args.rounds, 1000)
+            controller_alone(Path(name), args.rounds, args.seconds)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from depictqa.serve.protocol import Ask, Refused
 async def main(url, *files):
     client, last = Client(url), None
     pictures = {name: open(path, "rb").read() for name, path in zip(("ref", "a", "b"), files)}
-    async for last in client.ask(Ask(question="Which is better?", max_tokens=8), pictures):
+    async for last in client.ask(Ask(question="Which is better?", max_tokens=8, stream=True), pictures):
         pass
     print(last.model_dump_json())
 

@@ -177,9 +177,7 @@ def _describe(broken: list[str], total: int, path: Path, what: str) -> str:
 
 def _batches(items, preprocess, options: Options) -> Iterator[tuple[Sequence[Item], list]]:
     workers = min(options.num_workers, max(0, len(items) // 16))  # starting processes costs more than a few pictures
-    loader = DataLoader(
-        _ItemImages(items, preprocess), batch_size=options.batch_size, num_workers=workers, collate_fn=list
-    )
+    loader = DataLoader(_ItemImages(items, preprocess), batch_size=options.batch_size, num_workers=workers, collate_fn=list)
     start = 0
     for loaded in loader:
         yield items[start : start + len(loaded)], loaded
@@ -190,9 +188,7 @@ def _answer_batch(batch: Sequence[Item], loaded: list, task: Task, get_assessor,
     questions = [
         Question(task, images, item.query) for item, images in zip(batch, loaded, strict=True) if isinstance(images, tuple)
     ]
-    assessments = iter(
-        get_assessor().assess(questions, options.sampling, options.output_confidence) if questions else ()
-    )
+    assessments = iter(get_assessor().assess(questions, options.sampling, options.output_confidence) if questions else ())
     rows = []
     for item, images in zip(batch, loaded, strict=True):
         row = {"id": item.id, "text": None, "output_id": None, "prob": None, "confidence": None}
