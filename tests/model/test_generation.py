@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import DATA, golden, load_images
+from conftest import DATA, golden, image_path, load_images
+from depictqa.data.images import open_image
+from depictqa.model import generation
 from depictqa.model.fusion import collate
 from depictqa.model.generation import Decoder, Ends, Sampling, generate
 from depictqa.prompts import TASKS
@@ -99,6 +101,59 @@ def test_rows_join_and_leave_a_batch_in_work(tiny_model):
         np.testing.assert_allclose(probs, answer.prob[:count], atol=1e-4)
 
 
+@pytest.mark.parametrize("least_saved", [0, 10**9])
+def test_what_prompts_have_in_common_is_read_once(tiny_model, monkeypatch, least_saved):
+    """Pairs of a vote, sorted by reference and Image A: answers are those of each alone, and far fewer tokens are read."""
+    model, preprocess = tiny_model()
+    monkeypatch.setattr(generation, "LEAST_SAVED", least_saved)
+    task = TASKS["quality_compare"]
+    names = ("s01_70x70.png", "s10_84x84.png", "s06_33x47.png", "s14_gray_2100x75.png")
+    ref, *others = [model.embed_images([preprocess(open_image(image_path(name)))])[0] for name in names]
+    pairs = [(ref, others[0], others[1]), (ref, others[0], others[2]), (ref, others[1], others[2]), (others[0], ref, ref)]
+    prompts = [model.fuse_question(task, pair, "Which image is better?") for pair in pairs]
+    expected = [generate(model, [prompt], GREEDY)[0] for prompt in prompts]
+    read, forward = [], Decoder._forward
+
+    def counted(decoder, fused, past):
+        read.append(sum(map(len, fused)))
+        return forward(decoder, fused, past)
+
+    monkeypatch.setattr(Decoder, "_forward", counted)
+    memory = {}
+    for _ in range(2):
+        read.clear()
+        answers = generate(model, prompts, GREEDY, read=memory)
+        for answer, alone in zip(answers, expected, strict=True):
+            assert answer.output_id == alone.output_id
+            np.testing.assert_allclose(answer.prob, alone.prob, atol=1e-4)
+    text = len(prompts[0].segments[0]) + len(prompts[0].segments[1])  # remembered from the first time
+    of_images = sum(map(len, prompts)) - 4 * text
+    if least_saved:
+        assert sum(read) == of_images
+    else:
+        twice, once = prompts[0].segments[2:4], prompts[0].segments[4:6]  # reference of three pairs, Image A of two of them
+        assert sum(read) == of_images - 2 * sum(map(len, twice)) - sum(map(len, once))
+    assert len(memory) == 1
+
+
+def test_long_prompts_are_read_in_several_passes(tiny_model, monkeypatch):
+    model, preprocess = tiny_model()
+    prompts = prompts_of(model, preprocess, 5)
+    expected = generate(model, prompts, GREEDY)
+    sizes, forward = [], Decoder._forward
+
+    def measured(decoder, fused, past):
+        sizes.append((len(fused), len(fused) * max(map(len, fused))))
+        return forward(decoder, fused, past)
+
+    monkeypatch.setattr(Decoder, "_forward", measured)
+    monkeypatch.setattr(generation, "MOST_TOKENS", 300)
+    for answer, whole in zip(generate(model, prompts, GREEDY), expected, strict=True):
+        assert answer.output_id == whole.output_id
+        np.testing.assert_allclose(answer.prob, whole.prob, atol=1e-4)
+    assert len(sizes) > 2 and all(rows == 1 or tokens <= 300 for rows, tokens in sizes)
+
+
 def test_the_last_token_of_a_row_is_told(tiny_model):
     model, preprocess = tiny_model()
     (prompt,) = prompts_of(model, preprocess, 1)
@@ -117,13 +172,14 @@ def test_sampling_is_seeded_and_keeps_to_the_nucleus(tiny_model):
     model, preprocess = tiny_model()
     prompts = prompts_of(model, preprocess, 1)
     hot = Sampling(temperature=1.5, top_p=0.95, max_new_tokens=12)
-    draws = [
-        generate(model, prompts, hot, torch.Generator().manual_seed(seed))[0].output_id for seed in (1, 1, 2, 3, 4)
-    ]
+    draws = [generate(model, prompts, hot, torch.Generator().manual_seed(seed))[0].output_id for seed in (1, 1, 2, 3, 4)]
     assert draws[0] == draws[1]
     assert len(set(map(tuple, draws))) > 1
     tiny_nucleus = Sampling(temperature=1.5, top_p=1e-6, max_new_tokens=12)
-    assert generate(model, prompts, tiny_nucleus)[0].output_id == generate(model, prompts, Sampling(max_new_tokens=12))[0].output_id
+    assert (
+        generate(model, prompts, tiny_nucleus)[0].output_id
+        == generate(model, prompts, Sampling(max_new_tokens=12))[0].output_id
+    )
 
 
 def test_a_separator_of_several_tokens_ends_the_answer_as_text(tiny_model):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.serve import promises
 from tests.serve.stack import Stack
 
 
@@ -14,3 +15,9 @@ def own_stack(tmp_path):
         yield stack
     finally:
         stack.close()
+
+
+def pytest_terminal_summary(terminalreporter):
+    if lines := promises.table():
+        terminalreporter.section("promises of the server, measured")
+        terminalreporter.write_line("\n".join(lines))

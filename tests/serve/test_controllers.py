@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from depictqa.serve.controller import ORDERS, Controller, Entry, build_app
 from depictqa.serve.protocol import WorkerInfo
+from tests.serve.promises import keep
 from tests.serve.stack import PICTURE, QUESTION, Stack, chunks, get, until
 
 
@@ -207,7 +208,8 @@ def test_a_worker_that_swallows_packets_holds_nobody_else_up(tmp_path):
 
         seconds, asked = asyncio.run(both())
         assert asked.status_code == 502 and len(seconds) > 50
-        assert sorted(seconds)[int(0.99 * len(seconds))] < 0.1
+        p99 = sorted(seconds)[int(0.99 * len(seconds))]
+        keep("a worker swallows packets: p99 of another route", p99, 0.1)
         assert get(f"{stack.url}/status")["workers"] == []
     finally:
         stack.close()

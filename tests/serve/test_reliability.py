@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.serve.promises import keep
 from tests.serve.stack import OTHER, PICTURE, QUESTION, get, until
 
 pytestmark = pytest.mark.slow
@@ -53,37 +54,48 @@ async def gather(count: int, one) -> list:
 
 
 def test_overload_is_refused_at_once_and_what_is_taken_is_answered(stack):
-    """Four times as many questions as there is room for."""
-    _, worker_url = stack.start_worker(slow=True, limit_model_concurrency=4, limit_waiting=6)
+    """Four times as many clients as there is room for: the model answers as many a second as if there were just enough."""
+    slots, waiting, seconds = 4, 6, 10
+    _, worker_url = stack.start_worker(slow=True, limit_model_concurrency=slots, limit_waiting=waiting)
 
-    async def one(client, number):
-        began = time.monotonic()
-        response = await client.post(f"{stack.url}/v1/assess", **form(max_tokens="8"))
-        return response, time.monotonic() - began
+    async def answered_by(clients: int) -> tuple[int, int, float]:
+        """(answers, refusals, seconds of the slowest refusal that a client of its own saw)."""
+        end, statuses, slowest = time.monotonic() + seconds, [], 0.0
 
-    async def watch():
-        running = asyncio.create_task(gather(40, one))
-        most = 0
+        async def one(client, number):
+            while time.monotonic() < end:
+                response = await client.post(f"{stack.url}/v1/assess", **form(max_tokens="4"))
+                statuses.append(response.status_code)
+                if response.status_code == 429:
+                    assert response.json()["error"]["code"] == "busy"
+                    await asyncio.sleep(float(response.headers["retry-after"]) * (0.5 + number / clients))
+
+        asking = asyncio.create_task(gather(clients, one))
         async with httpx.AsyncClient(trust_env=False) as client:
-            while not running.done():
+            while not asking.done():
                 status = (await client.get(f"{worker_url}/status")).json()
-                most = max(most, status["waiting"])
-                assert status["running"] <= 4
-                await asyncio.sleep(0.05)
-        return await running, most
+                assert status["running"] <= slots and status["waiting"] <= waiting
+                began = time.monotonic()
+                if status["waiting"] == waiting:
+                    response = await client.post(f"{stack.url}/v1/assess", **form(max_tokens="4"), timeout=60)
+                    if response.status_code == 429:
+                        slowest = max(slowest, time.monotonic() - began)
+                await asyncio.sleep(0.1)
+        await asking
+        assert set(statuses) <= {200, 429}
+        return statuses.count(200), statuses.count(429), slowest
 
-    results, most_waiting = asyncio.run(watch())
-    refused = [(response, seconds) for response, seconds in results if response.status_code == 429]
-    answered = [response for response, _ in results if response.status_code == 200]
-    assert len(answered) + len(refused) == 40 and 6 <= len(answered) < 40
-    assert all(response.headers["retry-after"] and response.json()["error"]["code"] == "busy" for response, _ in refused)
-    assert max(seconds for _, seconds in refused) < 3  # promised: 0.1 s; 40 clients and this test share the machine
-    assert most_waiting <= 6
-    assert get(f"{worker_url}/status")["answered"] == len(answered)
+    saturated, refused, _ = asyncio.run(answered_by(slots + waiting))
+    assert refused == 0
+    overloaded, refused, slowest = asyncio.run(answered_by(4 * (slots + waiting)))
+    assert refused > 0 and slowest > 0
+    keep("4x overload: a refusal", slowest, 0.1, slack=10)
+    keep("4x overload: answers that are fewer than with just enough clients", 100 * (1 - overloaded / saturated), 5, "%")
 
 
 def test_two_hundred_clients_that_leave_at_the_first_word(stack):
     _, worker_url = stack.start_worker(slow=True, limit_model_concurrency=8, limit_waiting=200)
+    lines_read = []
 
     async def one(client, number):
         async with client.stream("POST", f"{stack.url}/v1/assess", **form(stream="true")) as response:
@@ -91,10 +103,15 @@ def test_two_hundred_clients_that_leave_at_the_first_word(stack):
                 async for line in response.aiter_lines():
                     if number % 8 or json.loads(line)["text"]:
                         return  # seven of eight leave while they wait
+                    lines_read.append(1)
 
     asyncio.run(gather(200, one))
-    status = until(lambda: (s := get(f"{worker_url}/status"))["running"] + s["waiting"] == 0 and s, 3)
+    left = time.monotonic()
+    status = until(lambda: (s := get(f"{worker_url}/status"))["running"] + s["waiting"] == 0 and s, 10)
+    keep("200 clients leave: their slots are free", time.monotonic() - left, 1)
     assert status["answered"] == 0
+    most = sum(lines_read) + 200  # a line may be a token; the word that they left at is one, too
+    keep("200 clients leave: tokens more for each", max(0, status["generated"] - most) / 200, 2, "tokens", slack=1)
     until(lambda: get(f"{stack.url}/status")["workers"][0]["passing_on"] == 0, 2)
     assert stack.post(a=PICTURE, max_tokens=2).status_code == 200
 
@@ -125,7 +142,7 @@ def test_slow_readers_do_not_slow_the_others(stack):
     until(lambda: get(f"{worker_url}/status")["answered"] == 20 + 64, 60)
     try:
         [reader.recv(1) for reader in readers]
-        assert p95() < 1.2 * alone + 0.3
+        keep("64 slow readers: p95 of others, beside without them", p95() / alone, 1.2, "times", slack=2)
     finally:
         for reader in readers:
             reader.close()
@@ -139,7 +156,9 @@ def test_a_failure_inside_the_model_is_a_503_and_the_same_process_goes_on(stack)
     process = stack.start(("-c", FAILING_WORKER), "--cfg", config, "--serve_cfg", path)
     until(lambda: get(f"{stack.url}/v1/models").get("data"))
     for words in "out of memory", "an error inside the model":
+        began = time.monotonic()
         response = stack.post(a=PICTURE)
+        keep("a failure inside the model: its 503", time.monotonic() - began, 1)
         assert response.status_code == 503 and words in response.json()["error"]["message"]
         assert "kernel" not in response.text  # what went wrong is in the log, not in the answer
     assert stack.post(a=PICTURE).status_code == 200 and process.poll() is None
@@ -166,11 +185,11 @@ def test_a_killed_worker_in_mid_answer(stack):
         responses = asyncio.run(kill_meanwhile())
         killed = time.monotonic()
         assert json.loads(list(lines)[-1])["error"]["code"] == "worker_gone"
-        assert time.monotonic() - killed < 2
+        keep("a worker killed in mid-answer: a typed error", time.monotonic() - killed, 2, slack=2)
     assert [response.status_code for response in responses] == [200] * 6
     began = time.monotonic()
     assert stack.post(a=PICTURE, max_tokens=2, confidence="false").status_code == 200
-    assert time.monotonic() - began < 2  # promised: 1 s
+    keep("a worker killed in mid-answer: the next answer, by another", time.monotonic() - began, 1)
 
 
 def test_a_worker_stays_well_while_its_controller_is_down(stack):
@@ -183,9 +202,11 @@ def test_a_worker_stays_well_while_its_controller_is_down(stack):
         assert httpx.get(f"{url}/health", trust_env=False).status_code == 200
         seconds.append(time.monotonic() - began)
         time.sleep(0.02)
-    assert sorted(seconds)[98] < 0.3  # promised: p99 of 0.1 s
+    keep("the controller is down: p99 of a worker's health", sorted(seconds)[98], 0.1)
     stack.start_controller()
-    until(lambda: get(f"{stack.url}/v1/models").get("data"), 5)
+    began = time.monotonic()
+    until(lambda: get(f"{stack.url}/v1/models").get("data"), 20)
+    keep("the controller is back: its worker is, too", time.monotonic() - began, 5, slack=2)
 
 
 @pytest.mark.parametrize("part", ["controller", "worker"])
@@ -227,6 +248,18 @@ def test_after_sigterm_answers_end_with_themselves_or_a_typed_error(stack, tmp_p
     assert target.wait(15) in (0, -signal.SIGTERM)
 
 
+def test_after_sigterm_a_worker_has_ended_in_time_with_the_grace_as_it_is(stack):
+    process, _ = stack.start_worker(slow=True)
+    with stack.stream(a=PICTURE, max_tokens=400) as response:  # 40 s of words
+        lines = response.iter_lines()
+        until(lambda: json.loads(next(lines))["text"])
+        began = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        assert [json.loads(line) for line in lines][-1]["error"]["code"] == "stopping"
+    process.wait(40)
+    keep("SIGTERM: answers and process have ended", time.monotonic() - began, 30, slack=1.2)
+
+
 def memory_and_files(pid: int) -> tuple[float, int]:
     """(MB of memory, open files) of a process."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
@@ -234,8 +267,9 @@ def memory_and_files(pid: int) -> tuple[float, int]:
 
 
 def test_soak(stack):
-    """A few hundred questions, some of them broken off or bad: no memory, file or slot stays behind."""
+    """Three minutes of questions, some of them broken off or bad: no memory, file or slot stays behind."""
     process, url = stack.start_worker(limit_model_concurrency=8)
+    asked = 0
 
     async def one(client, number):
         if number % 7 == 0:
@@ -248,17 +282,19 @@ def test_soak(stack):
             response = await client.post(f"{stack.url}/v1/assess", **form(max_tokens="4"))
             assert response.status_code in (200, 429)
 
-    def round_of(count: int) -> None:
-        for _ in range(count // 20):
+    def ask_for(seconds: float) -> list[tuple[float, int]]:
+        nonlocal asked
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
             asyncio.run(gather(20, one))
+            asked += 20
         until(lambda: (s := get(f"{url}/status"))["running"] + s["waiting"] == 0, 20)
+        return [memory_and_files(pid) for pid in (stack.processes[0].pid, process.pid)]
 
-    round_of(200)  # caches fill
-    parts = [stack.processes[0].pid, process.pid]
-    before = [memory_and_files(pid) for pid in parts]
-    round_of(400)
-    after = [memory_and_files(pid) for pid in parts]
-    for (memory, files), (memory_after, files_after) in zip(before, after):
-        assert memory_after - memory < 25  # an allocator's noise; benchmarks/serve.py --soak measures per 1,000
+    before = ask_for(60)  # caches fill
+    asked = 0
+    after = ask_for(120)
+    for part, (memory, files), (memory_after, files_after) in zip(("controller", "worker"), before, after, strict=True):
+        keep(f"soak: memory that 1,000 questions leave, {part}", 1000 * (memory_after - memory) / asked, 1, "MB", slack=3)
         assert files_after <= files + 5
     assert get(f"{stack.url}/status")["workers"][0]["passing_on"] == 0

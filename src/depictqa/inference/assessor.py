@@ -13,7 +13,7 @@ import torch
 from depictqa.model.confidence import SentenceModel, asks_for_a_word, brief_confidence, detail_confidence, is_brief
 from depictqa.model.depictqa import DepictQA
 from depictqa.model.fusion import Fused
-from depictqa.model.generation import Answer, Sampling, generate
+from depictqa.model.generation import Answer, Read, Sampling, generate
 from depictqa.prompts import SINGLE_WORD_REQUEST, Task
 
 
@@ -74,6 +74,7 @@ class Assessor:
         self.model = model.eval()
         self.sentence_model = sentence_model
         self.cache = FeatureCache()
+        self.read: Read = {}  # what the model has made of the texts that prompts begin with
 
     @torch.inference_mode()
     def embed(self, questions: Sequence[Question]) -> list[list[torch.Tensor]]:
@@ -105,7 +106,7 @@ class Assessor:
             confidence: compute confidences; brief answers to questions that did not ask for a word are asked again.
         """
         embeds = self.embed(questions)
-        answers = generate(self.model, self.fuse(questions, embeds), sampling)
+        answers = generate(self.model, self.fuse(questions, embeds), sampling, read=self.read)
         if not confidence:
             return [Assessment(answer) for answer in answers]
         read_off = list(zip(questions, answers, strict=True))  # what each confidence comes from
@@ -113,7 +114,7 @@ class Assessor:
         again = [index for index, question in enumerate(follow_ups) if question is not None]
         if again:
             asked = [follow_ups[index] for index in again]
-            second = generate(self.model, self.fuse(asked, [embeds[index] for index in again]), sampling)
+            second = generate(self.model, self.fuse(asked, [embeds[index] for index in again]), sampling, read=self.read)
             for index, pair in zip(again, zip(asked, second, strict=True), strict=True):
                 read_off[index] = pair
         return [Assessment(answer, self.confidence(*pair)) for answer, pair in zip(answers, read_off, strict=True)]

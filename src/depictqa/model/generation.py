@@ -4,8 +4,9 @@ Knows nothing of files, tasks or confidences. Rows join and leave the batch at a
 another one's end; padding is masked and has no position, so that an answer does not depend on its batch.
 """
 
-import functools
-from collections.abc import Collection, Hashable, Mapping, Sequence
+import itertools
+from collections import Counter
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -17,6 +18,11 @@ from depictqa.model.depictqa import DepictQA
 from depictqa.model.fusion import Fused, collate
 from depictqa.model.tokenizer import Tokenizer
 
+Beginning = tuple[tuple[int, ...] | int, ...]  # of a prompt: token ids of a text, or which image
+Past = list[tuple[torch.Tensor, torch.Tensor]]  # keys and values of each layer, [1, heads, T, d]
+Read = dict[Beginning, Past]
+LEAST_SAVED = 512  # tokens that make a pass of its own worth while
+MOST_TOKENS = 4096  # of a pass: enough to keep any processor busy; of larger tensors CPUs ask the system for new memory
 STOP_WINDOW = 8  # last tokens that are searched for an end that is several tokens long
 
 
@@ -85,14 +91,15 @@ class Decoder:
 
     Args:
         generator: random numbers of sampling, on the CPU.
+        read: what this model has made of texts that prompts begin with. Decoders that share it read each of them once.
     """
 
-    def __init__(self, model: DepictQA, generator: torch.Generator | None = None):
+    def __init__(self, model: DepictQA, generator: torch.Generator | None = None, read: Read | None = None):
         self.model, self.generator = model, generator
         self._llama = model.llm.get_base_model()
         self._ends = Ends(model.tokenizer, model.format.sep2)
         self._rows: _Rows | None = None
-        self._beginnings: dict[tuple[int, ...], list[tuple[torch.Tensor, torch.Tensor]]] = {}  # keys, values of each layer
+        self._read_before: Read = {} if read is None else read
 
     def __len__(self) -> int:
         return 0 if self._rows is None else len(self._rows.keys)
@@ -101,23 +108,22 @@ class Decoder:
     def prefill(self, prompts: Mapping[Hashable, tuple[Fused, Sampling]]) -> _Rows:
         """Read the prompts of new rows, which can then `join`. Those in work are not touched, whatever happens here.
 
-        The text before the first image is the same for all questions of a task: it is read once.
+        What prompts have in common is read once: the text before the first image, which is the same for all questions
+        of a task, and images that several begin with, as the reference and Image A of a vote's pairs.
         """
-        groups: dict[tuple[int, ...], list[Hashable]] = {}
+        worth = _worth_reading_first([fused for fused, _ in prompts.values()])
+        groups: dict[tuple[Beginning, ...], list[Hashable]] = {}  # the beginnings that are read first, short to long
         for key, (fused, _) in prompts.items():
-            groups.setdefault(_beginning(fused), []).append(key)
-        rows = []
-        for beginning, keys in groups.items():
-            if beginning not in self._beginnings:
-                rows.append(self._read(prompts, keys[:1]))
-                self._beginnings[beginning] = [
-                    (layer.keys[:, :, : len(beginning)].clone(), layer.values[:, :, : len(beginning)].clone())
-                    for layer in rows[-1].cache.layers
-                ]
-                keys = keys[1:]
-            if keys:
-                rows.append(self._read(prompts, keys, beginning))
-        return functools.reduce(_merge, rows)
+            text, *longer = _beginnings(fused)
+            groups.setdefault((text, *(beginning for beginning in longer if beginning in worth)), []).append(key)
+        pasts = {(): [], **self._read_before}
+        return _merge(
+            *(
+                self._read(prompts, some, beginnings, pasts)
+                for beginnings, keys in groups.items()
+                for some in _passes({key: len(prompts[key][0]) for key in keys})
+            )
+        )
 
     @torch.inference_mode()
     def join(self, new: _Rows) -> None:
@@ -129,24 +135,38 @@ class Decoder:
         old, self._rows = self._rows, None  # a failure half-way leaves nothing half-merged behind
         self._rows = _merge(old, new)
 
-    def _read(self, prompts: Mapping, keys: list[Hashable], beginning: tuple[int, ...] = ()) -> _Rows:
-        """Rows of prompts, of which the first `beginning` tokens are known already."""
-        skipped = len(beginning)
-        batch = collate([_without(prompts[key][0], skipped) for key in keys], self.model.embed_tokens, padding_side="left")
+    def _read(
+        self, prompts: Mapping, keys: list[Hashable], beginnings: tuple[Beginning, ...], pasts: dict[Beginning, Past]
+    ) -> _Rows:
+        """Rows of prompts that all have these beginnings; what is not in `pasts` yet is read and put there."""
+        samplings, fused = [prompts[key][1] for key in keys], [prompts[key][0] for key in keys]
+        known: Beginning = ()
+        for beginning in beginnings:
+            if beginning not in pasts:
+                cache, *_ = self._forward([_between(fused[0], len(known), len(beginning))], pasts[known])
+                pasts[beginning] = [(layer.keys, layer.values) for layer in cache.layers]
+            known = beginning
+        self._read_before[beginnings[0]] = pasts[beginnings[0]]  # a text: few, and the same for all questions of a task
+        rest = [_between(one, len(known), len(one.segments)) for one in fused]
+        return _Rows(list(keys), samplings, [[] for _ in keys], *self._forward(rest, pasts[known]))
+
+    def _forward(self, fused: Sequence[Fused], past: Past):
+        """What follows `past` in each of b sequences: (cache, mask [b, T], last positions [b, 1], last hidden states [b, D])."""
+        batch = collate(fused, self.model.embed_tokens, padding_side="left")
         cache = DynamicCache(config=self._llama.config)
-        for index, (k, v) in enumerate(self._beginnings[beginning] if skipped else ()):
-            cache.update(k.expand(len(keys), -1, -1, -1), v.expand(len(keys), -1, -1, -1), index)
-        mask = nn.functional.pad(batch.attention_mask, (skipped, 0), value=1)  # [b, T]
-        positions = batch.position_ids + skipped
+        for index, (k, v) in enumerate(past):
+            cache.update(k.expand(len(fused), -1, -1, -1), v.expand(len(fused), -1, -1, -1), index)
+        known = past[0][0].shape[2] if past else 0
+        mask = nn.functional.pad(batch.attention_mask, (known, 0), value=1)
+        positions = batch.position_ids + known
         hidden = self._llama.model(
             inputs_embeds=batch.inputs_embeds,
             attention_mask=mask,
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
-        ).last_hidden_state[:, -1]  # [b, D]
-        samplings = [prompts[key][1] for key in keys]
-        return _Rows(list(keys), samplings, [[] for _ in keys], cache, mask, positions[:, -1:], hidden)
+        ).last_hidden_state[:, -1]
+        return cache, mask, positions[:, -1:], hidden
 
     @torch.inference_mode()
     def step(self) -> list[Token]:
@@ -207,32 +227,58 @@ class Decoder:
         rows.chosen = None
 
 
-def _beginning(fused: Fused) -> tuple[int, ...]:
-    """The token ids before the first image, as far as every prompt of its task has them."""
-    first = fused.segments[0]
-    return tuple(first) if isinstance(first, list) and len(fused.segments) > 1 else ()
+def _beginnings(fused: Fused) -> list[Beginning]:
+    """What stands before each image of a prompt: its segments, texts by their ids, images by which tensor they are."""
+    parts = [tuple(segment) if isinstance(segment, list) else id(segment) for segment in fused.segments]
+    return [tuple(parts[:place]) for place, part in enumerate(parts) if isinstance(part, int)] or [()]
 
 
-def _without(fused: Fused, skipped: int) -> Fused:
-    """A prompt without its first segment, where that has been read."""
-    return Fused(fused.segments[1:], fused.labels[skipped:], fused.visible[skipped:]) if skipped else fused
+def _worth_reading_first(prompts: Sequence[Fused]) -> set[Beginning]:
+    """Beginnings with images that so many prompts have that a pass of their own saves enough."""
+    counts = Counter(beginning for fused in prompts for beginning in _beginnings(fused))
+    worth = set()
+    for fused in prompts:
+        for shorter, beginning in itertools.pairwise(_beginnings(fused)):
+            length = sum(map(len, fused.segments[len(shorter) : len(beginning)]))
+            if counts[beginning] > 1 and (counts[beginning] - 1) * length >= LEAST_SAVED:
+                worth.add(beginning)
+    return worth
 
 
-def _merge(old: _Rows, new: _Rows) -> _Rows:
-    """One batch of two; neither waits for a token to be fed. The shorter one is padded on the left."""
-    length = max(old.mask.shape[1], new.mask.shape[1])
-    for layer, other in zip(old.cache.layers, new.cache.layers, strict=True):
-        layer.keys = torch.cat([_pad(layer.keys, length), _pad(other.keys, length)])  # [b, heads, T, d]
-        layer.values = torch.cat([_pad(layer.values, length), _pad(other.values, length)])
-    masks = [nn.functional.pad(rows.mask, (length - rows.mask.shape[1], 0)) for rows in (old, new)]
+def _passes(lengths: Mapping[Hashable, int]) -> Iterator[list[Hashable]]:
+    """Rows that are read at a time: at most MOST_TOKENS, padding counted, but at least one row."""
+    some: list[Hashable] = []
+    for key in sorted(lengths, key=lengths.__getitem__):  # like lengths together; the last is the longest
+        if some and (len(some) + 1) * lengths[key] > MOST_TOKENS:
+            yield some
+            some = []
+        some.append(key)
+    yield some
+
+
+def _between(fused: Fused, first: int, end: int) -> Fused:
+    """Some segments of a prompt, one after another."""
+    begin, length = (sum(map(len, fused.segments[:count])) for count in (first, end))
+    return Fused(fused.segments[first:end], fused.labels[begin:length], fused.visible[begin:length])
+
+
+def _merge(*parts: _Rows) -> _Rows:
+    """One batch of several; none waits for a token to be fed. Shorter ones are padded on the left."""
+    if len(parts) == 1:
+        return parts[0]
+    length = max(rows.mask.shape[1] for rows in parts)
+    cache = parts[0].cache
+    for layer, *others in zip(*(rows.cache.layers for rows in parts), strict=True):
+        layer.keys = torch.cat([_pad(one.keys, length) for one in (layer, *others)])  # [b, heads, T, d]
+        layer.values = torch.cat([_pad(one.values, length) for one in (layer, *others)])
     return _Rows(
-        keys=old.keys + new.keys,
-        samplings=old.samplings + new.samplings,
-        outputs=old.outputs + new.outputs,
-        cache=old.cache,
-        mask=torch.cat(masks),
-        positions=torch.cat([old.positions, new.positions]),
-        hidden=torch.cat([old.hidden, new.hidden]),
+        keys=[key for rows in parts for key in rows.keys],
+        samplings=[sampling for rows in parts for sampling in rows.samplings],
+        outputs=[output for rows in parts for output in rows.outputs],
+        cache=cache,
+        mask=torch.cat([nn.functional.pad(rows.mask, (length - rows.mask.shape[1], 0)) for rows in parts]),
+        positions=torch.cat([rows.positions for rows in parts]),
+        hidden=torch.cat([rows.hidden for rows in parts]),
     )
 
 
@@ -260,15 +306,17 @@ def generate(
     prompts: Sequence[Fused],
     sampling: Sampling | Sequence[Sampling],
     generator: torch.Generator | None = None,
+    read: Read | None = None,
 ) -> list[Answer]:
     """Answers to B fused questions, in their order.
 
     Args:
         sampling: one for all rows, or one each.
         generator: random numbers of sampling, on the CPU.
+        read: as of `Decoder`.
     """
     samplings = [sampling] * len(prompts) if isinstance(sampling, Sampling) else sampling
-    decoder = Decoder(model, generator)
+    decoder = Decoder(model, generator, read)
     decoder.join(decoder.prefill(dict(enumerate(zip(prompts, samplings, strict=True)))))
     answers = [Answer() for _ in prompts]
     while step := decoder.step():

@@ -20,7 +20,7 @@ from depictqa.prompts import TASKS, Task
 MAX_QUESTION = 2000  # characters
 MAX_TOKENS = 1024  # of an answer
 MAX_PICTURE_BYTES = 20_000_000
-MAX_PIXELS = 30_000_000  # of a picture: 4 bytes each, twice while it becomes RGB, are under 256 MB
+MAX_DECODING_BYTES = 245_000_000  # of memory for a picture: 30 million pixels of most kinds
 MAX_BODY_BYTES = 4 * MAX_PICTURE_BYTES + 1_000_000  # three pictures, in base64
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")  # the second: a form without pictures
 PICTURES = {"ref": "image_ref", "a": "image_A", "b": "image_B"}  # name of the file in a request -> field of a task

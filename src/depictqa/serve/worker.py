@@ -20,7 +20,7 @@ from depictqa.errors import exit_cleanly
 from depictqa.serve.keys import LIVENESS, RequireKey, bearer, read_keys
 from depictqa.serve.protocol import (
     FORM_DOCS,
-    MAX_PIXELS,
+    MAX_DECODING_BYTES,
     NAMES,
     PICTURES,
     Ask,
@@ -72,7 +72,7 @@ class Worker:
         from depictqa.model.generation import Sampling
 
         def decode(name: str):
-            return self.preprocess(open_image(pictures[name], NAMES[name], MAX_PIXELS))
+            return self.preprocess(open_image(pictures[name], NAMES[name], MAX_DECODING_BYTES))
 
         task = task_of(pictures)
         async with self._decoders:

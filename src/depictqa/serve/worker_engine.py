@@ -50,7 +50,7 @@ class Engine:
         self._waiting: deque[Job] = deque()
         self._running: set[Job] = set()
         self._to_follow_up: list[Job] = []  # running ones, whose follow-up is next
-        self._decoder = Decoder(assessor.model)  # its rows are the other running jobs
+        self._decoder = Decoder(assessor.model, read=assessor.read)  # its rows are the other running jobs
         self._changed = threading.Condition()
         self._closed = False
         self.answered = self.generated = self.largest_batch = 0  # jobs, tokens, jobs at a time
@@ -172,7 +172,7 @@ class Engine:
 
     def _break_all(self, error: Exception) -> None:
         """The batch is lost: start with an empty one."""
-        self._decoder = Decoder(self.assessor.model)
+        self._decoder = Decoder(self.assessor.model, read=self.assessor.read)
         self._broken(list(self._running), error)
 
     def _broken(self, jobs: Sequence[Job], error: Exception) -> None:

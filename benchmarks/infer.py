@@ -1,0 +1,86 @@
+"""Voting speed: `python benchmarks/infer.py` (two minutes on two cores).
+
+The pairs of a vote (KADID-10k, CSIQ, TID2013) compare distorted pictures of one reference, sorted by reference and Image A.
+Here so many distorted pictures of a reference, each with each; answers of at most `--tokens` tokens. The ways take turns:
+
+    shared     batches; a beginning that pairs have in common, reference and Image A, is read once (what infer.py does)
+    batches    batches of whole prompts
+    singles    a pair at a time
+
+Image features are computed once per picture in all of them. Random weights answer nonsense as fast as trained ones.
+"""
+
+import argparse
+import itertools
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(1, str(ROOT / "src"))  # after this folder: both have a train.py
+
+import torch
+from train import SHAPES, make_items, make_model
+
+from depictqa.data.images import open_image
+from depictqa.inference.assessor import Assessor, Question
+from depictqa.model import generation
+from depictqa.model.build import DTYPES
+from depictqa.model.generation import Sampling
+from depictqa.prompts import TASKS
+
+QUESTION = (
+    "Compared with the reference, which image has the better quality, Image A or Image B? Answer in a single word or phrase."
+)
+WAYS = {"shared": (16, generation.LEAST_SAVED), "batches": (16, float("inf")), "singles": (1, float("inf"))}
+
+
+def vote(assessor: Assessor, pairs: list[Question], way: str, tokens: int) -> tuple[float, list[list[int]]]:
+    """(pairs a second, the answers' ids)."""
+    batch, generation.LEAST_SAVED = WAYS[way]
+    start, answers = time.perf_counter(), []
+    for first in range(0, len(pairs), batch):
+        answers += assessor.assess(pairs[first : first + batch], Sampling(max_new_tokens=tokens))
+    return len(pairs) / (time.perf_counter() - start), [assessment.answer.output_id for assessment in answers]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", choices=[*SHAPES, "nano"], default="30m")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--dtype", choices=DTYPES, help="default: fp32 on cpu, bf16 on cuda")
+    parser.add_argument("--pictures", type=int, default=9, help="distorted pictures of the reference (default: 9, 36 pairs)")
+    parser.add_argument("--tokens", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    dtype = args.dtype or ("bf16" if args.device == "cuda" else "fp32")
+    torch.manual_seed(0)
+    model, preprocess = make_model(args.model, torch.device(args.device), DTYPES[dtype], "sdpa")
+    model.llm.merge_adapter()
+    if args.model != "nano":  # ids that the tokenizer of the tests knows are below 600
+        model.llm.get_base_model().lm_head.weight.data[600:] = 0
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [path for item in make_items(Path(folder), args.pictures // 3 + 1) for path in item.image_paths]
+        reference, *images = [preprocess(open_image(path)) for path in paths[: args.pictures + 1]]
+    task = TASKS["quality_compare"]
+    pairs = [Question(task, (reference, a, b), QUESTION) for a, b in itertools.combinations(images, 2)]
+    assessor = Assessor(model)
+    length = len(assessor.fuse(pairs[:1], assessor.embed(pairs[:1]))[0])
+    rates, answers = {way: [] for way in WAYS}, {}
+    vote(assessor, pairs, "shared", args.tokens)
+    for _ in range(args.rounds):
+        for way in WAYS:
+            rate, answers[way] = vote(assessor, pairs, way, args.tokens)
+            rates[way].append(rate)
+    same = [sum(a == b for a, b in zip(answers[way], answers["singles"])) for way in WAYS]
+    print(f"{args.model}, {dtype}, {args.device}; {len(pairs)} pairs, {length} tokens a prompt; medians of {args.rounds}")
+    print("| way | pairs/s | beside singles | same answers as singles |\n|---|---|---|---|")
+    medians = {way: statistics.median(rates[way]) for way in WAYS}
+    for (way, median), equal in zip(medians.items(), same, strict=True):
+        print(f"| {way} | {median:.2f} | {median / medians['singles']:.2f} | {equal} of {len(pairs)} |")
+
+
+if __name__ == "__main__":
+    main()
