@@ -286,8 +286,11 @@ def test_huge_headers_are_refused(stack):
 
 def test_a_query_of_10_mb_is_refused(stack):
     with Watched(stack):
-        with pytest.raises((httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError)):  # it hangs up before all is sent
-            httpx.get(f"{stack.url}/v1/models?{'x' * 10_000_000}", trust_env=False).raise_for_status()
+        try:
+            answer = raw(stack, b"GET /v1/models?" + b"x" * 10_000_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        except ConnectionError:  # it hung up before all was sent
+            return
+        assert answer.startswith(b"HTTP/1.1 431")
 
 
 @pytest.mark.parametrize("length", ["-1", "abc", "1e3", "99999999999999999999"])
