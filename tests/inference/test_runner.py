@@ -138,6 +138,20 @@ def test_killed_again_and_again(items, clean, tmp_path):
     assert files(tmp_path / "answers") == clean
 
 
+def test_questions_about_the_same_first_pictures_are_asked_together(tmp_path):
+    """As a vote's pairs share the reference and Image A; the list has the order of the meta file all the same."""
+    refs, images = ([item.image_paths[0] for item in make_items(tmp_path / name, 4)] for name in ("ref", "image"))
+    pairs = [(0, 1, 2), (1, 0, 1), (0, 2, 3), (2, 0, 1), (0, 1, 3), (1, 2, 3), (1, 0, 3), (0, 2, 0)]
+    items = [Item(n, (refs[r], images[a], images[b]), f"Q{n}") for n, (r, a, b) in enumerate(pairs)]
+    assessor = Echo()
+    rows = read(answer(items, tmp_path / "answers", assessor))
+    assert assessor.asked == ["Q0", "Q4", "Q2", "Q7", "Q1", "Q6", "Q5", "Q3"]
+    assert [row["id"] for row in rows] == [item.id for item in items]
+    assert [row["text"].split()[0] for row in rows] == [item.query for item in items]
+    again = Echo()
+    assert read(answer(items, tmp_path / "answers", again)) == rows and again.asked == []
+
+
 def test_a_torn_last_line_is_repaired(items, clean, tmp_path):
     whole = clean[f"{NAME}.jsonl"]
     for length in range(0, len(whole), 97):

@@ -1,8 +1,9 @@
 """Meta files in, answer files out: the loop of `infer.py`, which survives being killed.
 
-`{task}_{dataset}.jsonl` grows by whole batches; the `.json` list is written when all is answered. A killed run is
-continued where its last whole batch ended, so the files are the same bytes as those of one clean run. A finished one
-is not asked again, unless settings, weights, questions or pictures changed, or its `.jsonl` was deleted.
+`{task}_{dataset}.jsonl` grows by whole batches, pairs with the same reference and Image A together; the `.json` list, in
+the order of the meta file, is written when all is answered. A killed run is continued where its last whole batch ended,
+so the files are the same bytes as those of one clean run. A finished one is not asked again, unless settings, weights,
+questions or pictures changed, or its `.jsonl` was deleted.
 """
 
 import hashlib
@@ -109,8 +110,10 @@ class AnswerFile:
             file.flush()
             os.fsync(file.fileno())
 
-    def finish(self) -> None:
-        write_json(self.json_path, read_items(self.jsonl_path))
+    def finish(self, order: Sequence[int]) -> None:
+        """Write the list: line n of the `.jsonl` goes to place order[n]."""
+        places = dict(zip(order, read_items(self.jsonl_path), strict=True))
+        write_json(self.json_path, [places[place] for place in range(len(order))])
 
 
 def _item_fingerprint(item: Item) -> str:
@@ -154,21 +157,34 @@ def run(job: Job, get_assessor: Callable[[], Assessor], preprocess: ImagePreproc
     """
     name = f"{job.task.name}_{job.dataset_name}"
     answers = AnswerFile(options.answer_dir, name, job.fingerprint)
-    done = answers.resume(job.items, options.batch_size)
-    remaining = job.items[len(done) :]
+    order = _grouped(job.items)
+    items = [job.items[place] for place in order]
+    done = answers.resume(items, options.batch_size)
+    remaining = items[len(done) :]
     broken: list[str] = []
-    with tqdm(total=len(job.items), initial=len(done), desc=name, unit="question") as progress:
+    with tqdm(total=len(items), initial=len(done), desc=name, unit="question") as progress:
         for batch, loaded in _batches(remaining, preprocess, options):
             rows = _answer_batch(batch, loaded, job.task, get_assessor, options)
             answers.append(rows)
             broken += [row["error"] for row in rows if "error" in row]
-            if len(broken) > options.max_broken * len(job.items):
-                raise InputError(_describe(broken, len(job.items), answers.jsonl_path, "stopped"))
+            if len(broken) > options.max_broken * len(items):
+                raise InputError(_describe(broken, len(items), answers.jsonl_path, "stopped"))
             progress.update(len(rows))
-    answers.finish()
+    answers.finish(order)
     if broken:
-        raise InputError(_describe(broken, len(job.items), answers.json_path, "finished, the rest is answered"))
+        raise InputError(_describe(broken, len(items), answers.json_path, "finished, the rest is answered"))
     return answers.json_path
+
+
+def _grouped(items: Sequence[Item]) -> list[int]:
+    """Places of the items, those together whose first pictures are the same: a batch of them reads these once."""
+    firsts: dict[tuple[Path, ...], int] = {}
+
+    def key(place: int) -> list[int]:
+        paths = items[place].image_paths
+        return [firsts.setdefault(paths[:count], place) for count in range(1, len(paths))]
+
+    return sorted(range(len(items)), key=key)  # groups in the order in which the meta file begins them
 
 
 def _describe(broken: list[str], total: int, path: Path, what: str) -> str:
