@@ -19,7 +19,7 @@ HEAD = b"GET /health HTTP/1.1\r\nHost: x\r\n"
 
 @pytest.fixture(scope="module")
 def address():
-    """A server that answers "ok" to everything, with a tenth of the patience."""
+    """A server that answers "ok" to everything, bodies unread, with a twentieth of the patience."""
 
     async def app(scope, receive, send):
         assert scope["type"] == "http"
@@ -91,6 +91,32 @@ def test_a_huge_head_is_refused(head, address):
         except OSError:
             return  # it hung up before it had read all
         assert said(connection)[9:12] in (b"431", b"")
+
+
+def test_the_rest_of_a_body_that_nobody_wants_is_no_head(address):
+    """The answer came before the body, which is read and forgotten; the connection serves the next request."""
+    with socket.create_connection(address) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n")
+        assert connection.recv(1000).endswith(b"ok")
+        for _ in range(3):
+            connection.sendall(b"x" * 100_000)
+            time.sleep(0.3)
+        connection.sendall(HEAD + b"\r\n")
+        assert connection.recv(1000).endswith(b"ok")
+
+
+def test_requests_that_come_together(address):
+    with socket.create_connection(address) as connection:
+        connection.sendall((HEAD + b"\r\n") * 3)
+        time.sleep(0.3)
+        assert connection.recv(1000).count(b"ok") == 3
+
+
+@pytest.mark.parametrize("extra", [b"Connection: Upgrade\r\nUpgrade: websocket\r\n", b"Expect: 100-continue\r\n"])
+def test_wishes_that_are_not_granted_are_answered_all_the_same(extra, address):
+    with socket.create_connection(address) as connection:
+        connection.sendall(HEAD + extra + b"\r\n")
+        assert b"200 OK" in connection.recv(1000)
 
 
 def test_what_is_no_http_is_told_so_in_the_form_of_all_errors(address):

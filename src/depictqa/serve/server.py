@@ -56,22 +56,31 @@ class HttpProtocol(HttpToolsProtocol):
 
     _timer: asyncio.TimerHandle | None = None  # runs while a head is awaited
     _head_bytes = 0
+    _in_message = False  # of which not all has been read; the rest of one that was refused is no head
 
     def connection_made(self, transport) -> None:
         super().connection_made(transport)
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
-        if self._timer is None and self.cycle.response_complete:  # the next request of a connection that stays open
-            self._await_head()
+        if self._timer is None and not self._in_message and self.cycle is not None and self.cycle.response_complete:
+            self._await_head()  # of the next request on a connection that stays open
         self._head_bytes += len(data)
         super().data_received(data)
         if self._timer is not None and self._head_bytes > HEAD_BYTES:
             self._refuse(Refused(431, "too_large", f"the request's line and headers are over {HEAD_BYTES:,} bytes"))
 
+    def on_message_begin(self) -> None:
+        self._in_message = True
+        super().on_message_begin()
+
     def on_headers_complete(self) -> None:
         self._stop_waiting()
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_message = False
+        super().on_message_complete()
 
     def connection_lost(self, exc) -> None:
         self._stop_waiting()
@@ -115,6 +124,7 @@ def run(app, bound: socket.socket, grace: Grace) -> None:
     settings = uvicorn.Config(
         app,
         http=HttpProtocol,
+        ws="none",
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
