@@ -112,18 +112,16 @@ class Decoder:
         of a task, and images that several begin with, as the reference and Image A of a vote's pairs.
         """
         worth = _worth_reading_first([fused for fused, _ in prompts.values()])
-        groups: dict[tuple[Beginning, ...], list[Hashable]] = {}  # the beginnings that are read first, short to long
+        groups: dict[
+            tuple[Beginning, ...], dict[Hashable, int]
+        ] = {}  # what is read first, short to long -> tokens that are left
         for key, (fused, _) in prompts.items():
             text, *longer = _beginnings(fused)
-            groups.setdefault((text, *(beginning for beginning in longer if beginning in worth)), []).append(key)
+            first = (text, *(beginning for beginning in longer if beginning in worth))
+            groups.setdefault(first, {})[key] = sum(map(len, fused.segments[len(first[-1]) :]))
         pasts = {(): [], **self._read_before}
-        return _merge(
-            *(
-                self._read(prompts, some, beginnings, pasts)
-                for beginnings, keys in groups.items()
-                for some in _passes({key: len(prompts[key][0]) for key in keys})
-            )
-        )
+        passes = [(first, keys) for first, lengths in groups.items() for keys in _passes(lengths)]
+        return _merge(*(self._read(prompts, keys, first, pasts) for first, keys in passes))
 
     @torch.inference_mode()
     def join(self, new: _Rows) -> None:
