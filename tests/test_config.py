@@ -46,7 +46,9 @@ def test_package_paths(tmp_path):
 
 def test_overrides_win_and_are_checked(tmp_path):
     path = write(tmp_path, MODEL)
-    config = load_config(path, parse_overrides(["train.epochs=2", "model.abstractor.num_query=16", "infer.temperature=1e-1"]))
+    config = load_config(
+        path, parse_overrides(["train.epochs=2", "model.abstractor.num_query=16", "infer.temperature=1e-1"])
+    )
     assert (config.train.epochs, config.model.abstractor.num_query, config.infer.temperature) == (2, 16, 0.1)
     with pytest.raises(InputError, match="expected KEY=VALUE, found 'epochs'"):
         parse_overrides(["epochs"])
@@ -71,9 +73,7 @@ def test_all_mistakes_at_once(tmp_path):
     assert "\n" not in message
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"), [("a: [", "not valid YAML"), ("- 1", "expected keys and values, found list")]
-)
+@pytest.mark.parametrize(("text", "expected"), [("a: [", "not valid YAML"), ("- 1", "expected keys and values, found list")])
 def test_files_that_are_no_config(tmp_path, text, expected):
     with pytest.raises(InputError, match=expected):
         load_config(write(tmp_path, text))
@@ -96,6 +96,14 @@ def test_serve_defaults_listen_on_loopback_only(tmp_path):
     config = load_serve_config(write(tmp_path, "controller: {port: 10001}\n", "serve.yaml"))
     assert (config.controller.port, config.gradio.port, config.worker.port) == (10001, 12345, 22222)
     assert {config.controller.host, config.gradio.host, config.worker.host} == {"127.0.0.1"}
+
+
+def test_addresses_follow_from_ports_unless_they_are_given(tmp_path):
+    text = "controller: {port: 1}\nworker: {port: 2, host: 0.0.0.0}\ngradio: {controller_url: 'http://other:3'}\n"
+    config = load_serve_config(write(tmp_path, text, "serve.yaml"))
+    assert (config.controller.url, config.worker.controller) == ("http://127.0.0.1:1",) * 2
+    assert config.worker.worker_url == "http://127.0.0.1:2"
+    assert config.gradio.controller_url == "http://other:3"
 
 
 def show(capsys, monkeypatch, *arguments: str) -> str:

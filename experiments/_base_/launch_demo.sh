@@ -30,9 +30,11 @@ start web --cfg serve.yaml
 while :; do
     for part in $running; do
         if ! kill -0 "${part#*:}" 2>/dev/null; then
+            wait "${part#*:}"
+            code=$?
             echo "error: the ${part%:*} has ended (its own words are above); stopping the demo" >&2
             stop
-            exit 1
+            exit $code
         fi
     done
     sleep 1 &

@@ -47,8 +47,12 @@ class Field:
 
 CONFIG_FIELDS: dict[str, Field] = {
     "seed": Field(int, 131, "seed of every random draw"),
-    "device": Field(str, "auto", "where the model runs; auto takes cuda, then mps, then cpu", ("auto", "cuda", "mps", "cpu")),
-    "dtype": Field(str, "auto", "numbers of the model; auto: bf16 on cuda, fp32 elsewhere", ("auto", "fp32", "bf16", "fp16")),
+    "device": Field(
+        str, "auto", "where the model runs; auto takes cuda, then mps, then cpu", ("auto", "cuda", "mps", "cpu")
+    ),
+    "dtype": Field(
+        str, "auto", "numbers of the model; auto: bf16 on cuda, fp32 elsewhere", ("auto", "fp32", "bf16", "fp16")
+    ),
     "data.root_dir": Field(Path, ".", "folder that meta files and pictures are relative to"),
     "data.num_workers": Field(int, 2, "processes that load pictures"),
     "data.train.meta_paths_weights": Field(list, [], "[[meta file, times it is repeated], ...]"),
@@ -118,20 +122,24 @@ ABSTRACTOR_FIELDS: dict[str, Field] = {
 
 SERVE_FIELDS: dict[str, Field] = {
     "log_dir": Field(Path, "./log/", "where logs and votes go"),
-    "secret_file": Field(Path, None, "file with the secret between controllers and workers; null: none is asked for", optional=True),
+    "secret_file": Field(
+        Path, None, "file with the secret between controllers and workers; null: none is asked for", optional=True
+    ),
     "controller.host": Field(str, "127.0.0.1", "address the controller listens on"),
     "controller.port": Field(int, 10000, "its port"),
     "controller.dispatch_method": Field(str, "shortest_queue", "how a worker is chosen", ("lottery", "shortest_queue")),
     "controller.expiry_seconds": Field(float, 15, "a worker not heard of for this long is forgotten"),
-    "controller.keys_file": Field(Path, None, "file with the keys of those who may ask, one a line; null: everyone", optional=True),
+    "controller.keys_file": Field(
+        Path, None, "file with the keys of those who may ask, one a line; null: everyone", optional=True
+    ),
     "controller.worker_hosts": Field(list, ["127.0.0.1", "localhost", "::1"], "hosts that workers may be on"),
     "controller.cors_origins": Field(list, [], "web pages of others that may ask from a browser, such as https://my.org"),
     "controller.parent": Field(str, None, "another controller that this one is a worker of", optional=True),
-    "controller.url": Field(str, "http://127.0.0.1:10000", "address the parent reaches this one at"),
+    "controller.url": Field(str, None, "address the parent reaches this one at; null: of host and port", optional=True),
     "controller.heartbeat_seconds": Field(float, 3, "how often this one tells its parent that it is there"),
     "gradio.host": Field(str, "127.0.0.1", "address the page listens on"),
     "gradio.port": Field(int, 12345, "its port"),
-    "gradio.controller_url": Field(str, "http://127.0.0.1:10000", "the controller the page asks"),
+    "gradio.controller_url": Field(str, None, "the controller the page asks; null: this file's", optional=True),
     "gradio.key_file": Field(Path, None, "file with the page's own key, where the controller asks for one", optional=True),
     "gradio.concurrency_count": Field(int, 10, "questions in flight from the page"),
     "gradio.model_list_mode": Field(str, "once", "read the list of models at start or on every load", ("once", "reload")),
@@ -140,8 +148,8 @@ SERVE_FIELDS: dict[str, Field] = {
     "gradio.embed": Field(bool, False, "page is embedded in another"),
     "worker.host": Field(str, "127.0.0.1", "address the worker listens on"),
     "worker.port": Field(int, 22222, "its port"),
-    "worker.worker_url": Field(str, "http://127.0.0.1:22222", "address the controller reaches it at"),
-    "worker.controller": Field(str, "http://127.0.0.1:10000", "controller it registers with"),
+    "worker.worker_url": Field(str, None, "address the controller reaches it at; null: of host and port", optional=True),
+    "worker.controller": Field(str, None, "controller it registers with; null: this file's", optional=True),
     "worker.model_name": Field(str, "DepictQA", "name shown to users"),
     "worker.limit_model_concurrency": Field(int, 5, "questions in work at a time"),
     "worker.limit_waiting": Field(int, 32, "questions that may wait; more are refused (HTTP 429)"),
@@ -149,6 +157,12 @@ SERVE_FIELDS: dict[str, Field] = {
     "worker.stream_interval": Field(int, 2, "tokens between two updates of a streamed answer"),
     "worker.no_register": Field(bool, False, "do not register with a controller"),
 }
+ADDRESSES = (  # section and key of serve.yaml -> the part whose host and port it is, where it is null
+    ("controller", "url", "controller"),
+    ("gradio", "controller_url", "controller"),
+    ("worker", "worker_url", "worker"),
+    ("worker", "controller", "controller"),
+)
 
 
 def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) -> EasyDict:
@@ -167,8 +181,13 @@ def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
 
 
 def load_serve_config(path: str | Path) -> EasyDict:
-    """Load and check a serve.yaml; as `load_config`, over SERVE_FIELDS."""
-    return _load(path, SERVE_FIELDS, {})
+    """Load and check a serve.yaml; as `load_config`, over SERVE_FIELDS. Addresses that are null are of this machine."""
+    config = _load(path, SERVE_FIELDS, {})
+    for section, key, part in ADDRESSES:
+        if config[section][key] is None:
+            host, port = config[part].host, config[part].port
+            config[section][key] = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
+    return config
 
 
 def require_file(config: EasyDict, key: str) -> Path:

@@ -328,7 +328,7 @@ trap 'echo "ended: $2"; exit 0' TERM
 echo "started: $2"
 n=0
 while [ $n -lt 600 ]; do
-    if [ "$2" = "depictqa.serve.$FAILS" ]; then exit 1; fi
+    if [ "$2" = "depictqa.serve.$FAILS" ]; then exit 2; fi
     sleep 0.1 & wait $!
     n=$((n + 1))
 done
@@ -371,6 +371,6 @@ def test_demo_shuts_down_cleanly(shell, name, status, tmp_path):
 
 def test_demo_stops_when_a_part_has_ended(tmp_path):
     out, err = (demo := start_demo(tmp_path, "sh", fails="worker")).communicate(timeout=20)
-    assert demo.returncode == 1
+    assert demo.returncode == 2  # as the worker's
     assert err == "error: the worker has ended (its own words are above); stopping the demo\n"
     assert ended(out) == PARTS - {"depictqa.serve.worker"}

@@ -168,7 +168,8 @@ def run(job: Job, get_assessor: Callable[[], Assessor], preprocess: ImagePreproc
             answers.append(rows)
             broken += [row["error"] for row in rows if "error" in row]
             if len(broken) > options.max_broken * len(items):
-                raise InputError(_describe(broken, len(items), answers.jsonl_path, "stopped"))
+                what = f"stopped: infer.max_broken lets {options.max_broken:.0%} be"
+                raise InputError(_describe(broken, len(items), answers.jsonl_path, what))
             progress.update(len(rows))
     answers.finish(order)
     if broken:

@@ -4,12 +4,14 @@ import hashlib
 import logging
 import os
 import shutil
+import warnings
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, LlamaForCausalLM
+from transformers.utils import logging as transformers_logging
 
 from depictqa.errors import InputError
 from depictqa.model.dropout import Dropout
@@ -26,6 +28,7 @@ def load_llm(path: str | Path, dtype: torch.dtype) -> LlamaForCausalLM:
         InputError: the folder holds no Llama that can be read.
     """
     folder = as_folder(path)
+    transformers_logging.disable_progress_bar()
     try:
         llm = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
     except (OSError, ValueError, RuntimeError, KeyError) as error:
@@ -40,7 +43,9 @@ def add_lora(llm: LlamaForCausalLM, rank: int, alpha: float, dropout: float, tar
     config = LoraConfig(
         task_type="CAUSAL_LM", r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(target_modules)
     )
-    model = get_peft_model(llm, config, autocast_adapter_dtype=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft's use of transformers, nothing of ours
+        model = get_peft_model(llm, config, autocast_adapter_dtype=False)
     for module in model.modules():
         if isinstance(module, LoraLayer):
             module.lora_dropout.update({name: Dropout(dropout) for name in module.lora_dropout if dropout})

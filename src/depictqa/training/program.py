@@ -99,6 +99,7 @@ def _read_data(config: EasyDict) -> tuple[list[TrainingItem], Plan]:
     say(
         f"{len(items)} samples an epoch, {plan.epochs} epochs, {plan.optimizer_steps} optimizer steps of "
         f"{plan.accumulation} x {plan.batch_size} samples; {plan.warmup_steps} warm up"
+        + (", which is all of them: little will be learned" if plan.warmup_steps >= plan.optimizer_steps else "")
     )
     return items, plan
 
