@@ -336,6 +336,12 @@ done
 PARTS = {f"depictqa.serve.{part}" for part in ("controller", "worker", "web")}
 
 
+def heed_signals() -> None:
+    """In the background, or under nohup, tests inherit signals that are ignored, and so would the demo."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start_demo(tmp_path, shell: str, fails: str = "") -> subprocess.Popen:
     part = tmp_path / "part"
     part.write_text(PART)
@@ -344,7 +350,7 @@ def start_demo(tmp_path, shell: str, fails: str = "") -> subprocess.Popen:
         [shell, EXPERIMENTS / "_base_/launch_demo.sh"],
         cwd=EXPERIMENTS / "Nano",
         env=os.environ | {"PYTHON": str(part), "FAILS": fails},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run in the background
+        preexec_fn=heed_signals,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
