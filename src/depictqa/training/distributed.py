@@ -1,6 +1,7 @@
 """The processes of a run: started by `deepspeed`, by `torchrun`, or plain `python` as a world of one."""
 
 import atexit
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -20,6 +21,8 @@ def start(device: torch.device) -> torch.device:
         this process's device.
     """
     os.environ["DS_ACCELERATOR"] = device.type  # read when deepspeed is imported
+    import deepspeed.comm  # before there is a group: its functions would keep that as a default, for good
+
     backend = {"cuda": "nccl", "cpu": "gloo"}[device.type]
     os.environ.setdefault("LOCAL_RANK", "0")
     if device.type == "cuda":
@@ -32,8 +35,19 @@ def start(device: torch.device) -> torch.device:
     else:
         store = distributed.TCPStore("127.0.0.1", 0, 1, is_master=True)  # takes a free port
         distributed.init_process_group(backend, store=store, rank=0, world_size=1)
-    atexit.register(distributed.destroy_process_group)
+    atexit.register(_leave)
     return device
+
+
+def _leave() -> None:
+    """Drop every reference to the groups, which ends gloo's threads.
+
+    One that still lets go of a tensor while Python shuts down aborts the process: a finished run would be a failed one.
+    """
+    import deepspeed.comm
+
+    deepspeed.comm.destroy_process_group()  # torch's own leaves those that DeepSpeed made
+    gc.collect()
 
 
 def is_first() -> bool:
