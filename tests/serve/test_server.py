@@ -19,14 +19,15 @@ HEAD = b"GET /health HTTP/1.1\r\nHost: x\r\n"
 
 @pytest.fixture(scope="module")
 def address():
-    """A server that answers "ok" to everything, bodies unread, with a twentieth of the patience."""
+    """A server that answers "ok" to everything, bodies unread, with a twentieth of the patience or less."""
 
     async def app(scope, receive, send):
         assert scope["type"] == "http"
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
         await send({"type": "http.response.body", "body": b"ok"})
 
-    patience, server.HEAD_SECONDS = server.HEAD_SECONDS, 0.5
+    patience = server.HEAD_SECONDS, server.BODY_SECONDS
+    server.HEAD_SECONDS, server.BODY_SECONDS = 0.5, 1.2
     settings = uvicorn.Config(app, port=0, http=HttpProtocol, lifespan="off", log_config=None)
     running = uvicorn.Server(settings)
     thread = threading.Thread(target=running.run, daemon=True)
@@ -36,7 +37,7 @@ def address():
     yield running.servers[0].sockets[0].getsockname()
     running.should_exit = True
     thread.join(10)
-    server.HEAD_SECONDS = patience
+    server.HEAD_SECONDS, server.BODY_SECONDS = patience
 
 
 def said(connection: socket.socket) -> bytes:
@@ -114,6 +115,17 @@ def test_the_rest_of_a_body_that_nobody_wants_is_no_head(address):
             time.sleep(0.3)
         connection.sendall(HEAD + b"\r\n")
         answers(connection)
+
+
+def test_the_rest_of_a_body_is_not_awaited_for_ever(address):
+    with socket.create_connection(address) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n")
+        answers(connection)
+        began = time.monotonic()
+        with pytest.raises(OSError):
+            while time.monotonic() < began + 10:
+                connection.sendall(b"x")
+                time.sleep(0.05)
 
 
 def test_requests_that_come_together(address):

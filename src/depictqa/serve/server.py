@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from depictqa.errors import InputError
 from depictqa.serve.protocol import Refused
-from depictqa.serve.wire import error_response
+from depictqa.serve.wire import BODY_SECONDS, error_response
 
 SHUTDOWN_SECONDS = 30  # after SIGTERM everything has ended
 GRACE_SECONDS = 24  # answers in work may take this long after SIGTERM, then they end with an error
@@ -52,9 +52,12 @@ class Grace:
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP, which by itself waits for ever for the head of a request, and takes one of any size."""
+    """uvicorn's HTTP, which by itself waits for ever for the head of a request, takes one of any size, and reads on for ever
+    when a request was answered before all of it was here.
+    """
 
     _timer: asyncio.TimerHandle | None = None  # runs while a head is awaited
+    _linger: asyncio.TimerHandle | None = None  # runs while the rest of a request is read that has its answer
     _head_bytes = 0
     _in_message = False  # of which not all has been read; the rest of one that was refused is no head
 
@@ -80,7 +83,13 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._in_message = False
+        self._stop_waiting()
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._in_message and self.cycle.response_complete:
+            self._linger = self.loop.call_later(BODY_SECONDS, self.transport.close)
 
     def connection_lost(self, exc) -> None:
         self._stop_waiting()
@@ -94,9 +103,10 @@ class HttpProtocol(HttpToolsProtocol):
         self._timer, self._head_bytes = self.loop.call_later(HEAD_SECONDS, self._refuse, too_slow), 0
 
     def _stop_waiting(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._linger):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._linger = None
 
     def _refuse(self, error: Refused) -> None:
         self._stop_waiting()
