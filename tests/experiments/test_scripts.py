@@ -161,7 +161,9 @@ def test_inference_without_weights_says_which_file_is_missing(key, tmp_path):
     process = run(EXPERIMENTS / "DQ495K/infer_A_brief.sh", "--set", *overrides, python=sys.executable)
     assert process.returncode == 2
     config = EXPERIMENTS / "DQ495K/config.yaml"
-    expected = f"error: {config}: {key}: {tmp_path / absent} does not exist (README.md, section 'Models', says how to get it)"
+    expected = (
+        f"error: {config}: {key}: {tmp_path / absent} does not exist (README.md, section 'Models', says how to get it)"
+    )
     assert process.stderr.splitlines() == [expected]
 
 
@@ -298,7 +300,14 @@ def test_training_on_several_machines(fake_python, tmp_path):
     assert process.returncode == 2
     assert process.stderr == f"error: HOSTFILE: {hosts} does not exist\n"
     hosts.write_text("one slots=8\ntwo slots=8\n")
-    arguments = printed(run(script, python=fake_python, HOSTFILE=str(hosts)), "argument")
+    for name in ("sh", "dirname"):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    process = run(script, python=fake_python, HOSTFILE=str(hosts), PATH=str(tmp_path))
+    assert process.returncode == 2
+    assert process.stderr == "error: HOSTFILE: pdsh is not installed, by which DeepSpeed starts the other machines\n"
+    (tmp_path / "pdsh").symlink_to(shutil.which("true"))
+    with_pdsh = f"{tmp_path}:{os.environ['PATH']}"
+    arguments = printed(run(script, python=fake_python, HOSTFILE=str(hosts), PATH=with_pdsh), "argument")
     assert option(arguments, "--hostfile")[0] == str(hosts)
     process = run(script, "0,1", python=fake_python, HOSTFILE=str(hosts))
     assert process.stderr == "error: give GPU ids or HOSTFILE, not both\n"
@@ -316,9 +325,7 @@ def test_a_script_of_the_base_wants_an_experiment_around_it(fake_python, tmp_pat
     (tmp_path / "_base_").mkdir()
     (tmp_path / "_base_/env.sh").write_text((EXPERIMENTS / "_base_/env.sh").read_text())
     (tmp_path / "mine").mkdir()
-    process = subprocess.run(
-        ["sh", EXPERIMENTS / "_base_/train.sh"], cwd=tmp_path / "mine", capture_output=True, text=True
-    )
+    process = subprocess.run(["sh", EXPERIMENTS / "_base_/train.sh"], cwd=tmp_path / "mine", capture_output=True, text=True)
     assert process.returncode == 2
     assert process.stderr == f"error: no config.yaml in {tmp_path}/mine; run this in an experiment's folder\n"
 
