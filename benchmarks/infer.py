@@ -1,4 +1,4 @@
-"""Voting speed: `python benchmarks/infer.py` (two minutes on two cores).
+"""Speed of inference: `python benchmarks/infer.py` (two minutes on two cores).
 
 The pairs of a vote (KADID-10k, CSIQ, TID2013) compare distorted pictures of one reference, sorted by reference and Image A.
 Here so many distorted pictures of a reference, each with each; answers of at most `--tokens` tokens. The ways take turns:
@@ -6,6 +6,12 @@ Here so many distorted pictures of a reference, each with each; answers of at mo
     shared     batches; a beginning that pairs have in common, reference and Image A, is read once (what infer.py does)
     batches    batches of whole prompts
     singles    a pair at a time
+
+With `--confidence` a question does not ask for a word, and its short answer's confidence is that of a follow-up, which does:
+
+    shared     the follow-up reads what is new in its prompt
+    whole      it reads its whole prompt
+    singles    the same, a pair at a time
 
 Image features are computed once per picture in all of them. Random weights answer nonsense as fast as trained ones.
 """
@@ -26,24 +32,24 @@ from train import SHAPES, make_items, make_model
 
 from depictqa.data.images import open_image
 from depictqa.inference.assessor import Assessor, Question
-from depictqa.model import generation
+from depictqa.model import sharing
 from depictqa.model.build import DTYPES
 from depictqa.model.generation import Sampling
-from depictqa.prompts import TASKS
+from depictqa.prompts import SINGLE_WORD_REQUEST, TASKS
 
-QUESTION = (
-    "Compared with the reference, which image has the better quality, Image A or Image B? Answer in a single word or phrase."
-)
-WAYS = {"shared": (16, generation.LEAST_SAVED), "batches": (16, float("inf")), "singles": (1, float("inf"))}
+QUESTION = "Compared with the reference, which image has the better quality, Image A or Image B?"
+WHOLE = {"LEAST_SAVED": float("inf"), "shared_tokens": lambda *_: 0}  # of `sharing`: everything is read for every question
+VOTE = {"shared": (16, WHOLE | {"LEAST_SAVED": sharing.LEAST_SAVED}), "batches": (16, WHOLE), "singles": (1, WHOLE)}
+CONFIDENCE = {"shared": (16, WHOLE | {"shared_tokens": sharing.shared_tokens}), "whole": (16, WHOLE), "singles": (1, WHOLE)}
 
 
-def vote(assessor: Assessor, pairs: list[Question], way: str, tokens: int) -> tuple[float, list[list[int]]]:
+def ask(assessor: Assessor, pairs: list[Question], batch: int, tokens: int, confidence: bool) -> tuple[float, list]:
     """(pairs a second, the answers' ids)."""
-    batch, generation.LEAST_SAVED = WAYS[way]
     start, answers = time.perf_counter(), []
     for first in range(0, len(pairs), batch):
-        answers += assessor.assess(pairs[first : first + batch], Sampling(max_new_tokens=tokens))
-    return len(pairs) / (time.perf_counter() - start), [assessment.answer.output_id for assessment in answers]
+        for assessment in assessor.assess(pairs[first : first + batch], Sampling(max_new_tokens=tokens), confidence):
+            answers.append([answer.output_id for answer in (assessment.answer, assessment.answer.second) if answer])
+    return len(pairs) / (time.perf_counter() - start), answers
 
 
 def main() -> None:
@@ -54,7 +60,9 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=9, help="distorted pictures of the reference (default: 9, 36 pairs)")
     parser.add_argument("--tokens", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--confidence", action="store_true", help="questions that need a follow-up for their confidence")
     args = parser.parse_args()
+    ways, query = (CONFIDENCE, QUESTION) if args.confidence else (VOTE, QUESTION + SINGLE_WORD_REQUEST)
     dtype = args.dtype or ("bf16" if args.device == "cuda" else "fp32")
     torch.manual_seed(0)
     model, preprocess = make_model(args.model, torch.device(args.device), DTYPES[dtype], "sdpa")
@@ -65,19 +73,20 @@ def main() -> None:
         paths = [path for item in make_items(Path(folder), args.pictures // 3 + 1) for path in item.image_paths]
         reference, *images = [preprocess(open_image(path)) for path in paths[: args.pictures + 1]]
     task = TASKS["quality_compare"]
-    pairs = [Question(task, (reference, a, b), QUESTION) for a, b in itertools.combinations(images, 2)]
+    pairs = [Question(task, (reference, a, b), query) for a, b in itertools.combinations(images, 2)]
     assessor = Assessor(model)
     length = len(assessor.fuse(pairs[:1], assessor.embed(pairs[:1]))[0])
-    rates, answers = {way: [] for way in WAYS}, {}
-    vote(assessor, pairs, "shared", args.tokens)
-    for _ in range(args.rounds):
-        for way in WAYS:
-            rate, answers[way] = vote(assessor, pairs, way, args.tokens)
-            rates[way].append(rate)
-    same = [sum(a == b for a, b in zip(answers[way], answers["singles"])) for way in WAYS]
+    rates, answers = {way: [] for way in ways}, {}
+    for number in range(args.rounds + 1):  # the first is not counted
+        for way, (batch, settings) in ways.items():
+            for name, value in settings.items():
+                setattr(sharing, name, value)
+            rate, answers[way] = ask(assessor, pairs, batch, args.tokens, args.confidence)
+            rates[way] += [rate] if number else []
+    same = [sum(a == b for a, b in zip(answers[way], answers["singles"])) for way in ways]
     print(f"{args.model}, {dtype}, {args.device}; {len(pairs)} pairs, {length} tokens a prompt; medians of {args.rounds}")
     print("| way | pairs/s | beside singles | same answers as singles |\n|---|---|---|---|")
-    medians = {way: statistics.median(rates[way]) for way in WAYS}
+    medians = {way: statistics.median(rates[way]) for way in ways}
     for (way, median), equal in zip(medians.items(), same, strict=True):
         print(f"| {way} | {median:.2f} | {median / medians['singles']:.2f} | {equal} of {len(pairs)} |")
 

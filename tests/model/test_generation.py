@@ -8,7 +8,7 @@ import torch
 
 from conftest import DATA, golden, image_path, load_images
 from depictqa.data.images import open_image
-from depictqa.model import generation
+from depictqa.model import sharing
 from depictqa.model.fusion import collate
 from depictqa.model.generation import Decoder, Ends, Sampling, generate
 from depictqa.prompts import TASKS
@@ -105,7 +105,7 @@ def test_rows_join_and_leave_a_batch_in_work(tiny_model):
 def test_what_prompts_have_in_common_is_read_once(tiny_model, monkeypatch, least_saved):
     """Pairs of a vote, sorted by reference and Image A: answers are those of each alone, and far fewer tokens are read."""
     model, preprocess = tiny_model()
-    monkeypatch.setattr(generation, "LEAST_SAVED", least_saved)
+    monkeypatch.setattr(sharing, "LEAST_SAVED", least_saved)
     task = TASKS["quality_compare"]
     names = ("s01_70x70.png", "s10_84x84.png", "s06_33x47.png", "s14_gray_2100x75.png")
     ref, *others = [model.embed_images([preprocess(open_image(image_path(name)))])[0] for name in names]
@@ -114,9 +114,9 @@ def test_what_prompts_have_in_common_is_read_once(tiny_model, monkeypatch, least
     expected = [generate(model, [prompt], GREEDY)[0] for prompt in prompts]
     read, forward = [], Decoder._forward
 
-    def counted(decoder, fused, past):
+    def counted(decoder, fused, *past):
         read.append(sum(map(len, fused)))
-        return forward(decoder, fused, past)
+        return forward(decoder, fused, *past)
 
     monkeypatch.setattr(Decoder, "_forward", counted)
     memory = {}
@@ -136,18 +136,49 @@ def test_what_prompts_have_in_common_is_read_once(tiny_model, monkeypatch, least
     assert len(memory) == 1
 
 
+def test_of_a_follow_up_only_what_is_new_is_read(tiny_model, monkeypatch):
+    """Rows end at different steps, in batches with padding at the left and within; some are asked a second time."""
+    model, preprocess = tiny_model()
+    cases = [case for case in golden("e2e/infer.json") if case["model"] == "base" and len(case["query"]) == 1][:6]
+    longer = [case | {"query": [case["query"][0] + " In a word?"]} for case in cases]
+    prompts, follow_ups = ([fuse(case, model, preprocess) for case in some] for some in (cases, longer))
+    images = [[part for part in prompt.segments if isinstance(part, torch.Tensor)] for prompt in prompts]
+    for prompt, embeds in zip(follow_ups, images, strict=True):  # pictures of a row stay the same tensors
+        parts = iter(embeds)
+        prompt.segments = [next(parts) if isinstance(part, torch.Tensor) else part for part in prompt.segments]
+    samplings = [Sampling(max_new_tokens=4 + 5 * (row % 3)) for row in range(6)]
+    asked = {0, 2, 3, 5}
+    firsts, seconds = ([generate(model, [p], s)[0] for p, s in zip(some, samplings)] for some in (prompts, follow_ups))
+    read, forward = [], Decoder._forward
+
+    def counted(decoder, fused, *past):
+        read.extend(map(len, fused))
+        return forward(decoder, fused, *past)
+
+    monkeypatch.setattr(Decoder, "_forward", counted)
+    answers = generate(model, prompts, samplings, follow_up=lambda row, answer: follow_ups[row] if row in asked else None)
+    for row, (answer, first, second) in enumerate(zip(answers, firsts, seconds, strict=True)):
+        assert answer.output_id == first.output_id and (answer.second is not None) == (row in asked)
+        np.testing.assert_allclose(answer.prob, first.prob, atol=1e-4)
+        if answer.second:
+            assert answer.second.output_id == second.output_id and answer.second.text == second.text
+            np.testing.assert_allclose(answer.second.prob, second.prob, atol=1e-4)
+    new = [len(fused) - sharing.shared_tokens(prompt, fused) for prompt, fused in zip(prompts, follow_ups, strict=True)]
+    assert sorted(read)[:4] == sorted(new[row] for row in asked) and max(new) < 30
+
+
 def test_long_prompts_are_read_in_several_passes(tiny_model, monkeypatch):
     model, preprocess = tiny_model()
     prompts = prompts_of(model, preprocess, 5)
     expected = generate(model, prompts, GREEDY)
     sizes, forward = [], Decoder._forward
 
-    def measured(decoder, fused, past):
+    def measured(decoder, fused, *past):
         sizes.append((len(fused), len(fused) * max(map(len, fused))))
-        return forward(decoder, fused, past)
+        return forward(decoder, fused, *past)
 
     monkeypatch.setattr(Decoder, "_forward", measured)
-    monkeypatch.setattr(generation, "MOST_TOKENS", 300)
+    monkeypatch.setattr(sharing, "MOST_TOKENS", 300)
     for answer, whole in zip(generate(model, prompts, GREEDY), expected, strict=True):
         assert answer.output_id == whole.output_id
         np.testing.assert_allclose(answer.prob, whole.prob, atol=1e-4)

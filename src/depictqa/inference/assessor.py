@@ -106,18 +106,20 @@ class Assessor:
             confidence: compute confidences; brief answers to questions that did not ask for a word are asked again.
         """
         embeds = self.embed(questions)
-        answers = generate(self.model, self.fuse(questions, embeds), sampling, read=self.read)
-        if not confidence:
-            return [Assessment(answer) for answer in answers]
-        read_off = list(zip(questions, answers, strict=True))  # what each confidence comes from
-        follow_ups = [self.follow_up(question, answer) for question, answer in read_off]
-        again = [index for index, question in enumerate(follow_ups) if question is not None]
-        if again:
-            asked = [follow_ups[index] for index in again]
-            second = generate(self.model, self.fuse(asked, [embeds[index] for index in again]), sampling, read=self.read)
-            for index, pair in zip(again, zip(asked, second, strict=True), strict=True):
-                read_off[index] = pair
-        return [Assessment(answer, self.confidence(*pair)) for answer, pair in zip(answers, read_off, strict=True)]
+
+        def follow_up(index: int, answer: Answer) -> Fused | None:
+            question = self.follow_up(questions[index], answer)
+            return None if question is None else self.fuse([question], [embeds[index]])[0]
+
+        answers = generate(
+            self.model,
+            self.fuse(questions, embeds),
+            sampling,
+            read=self.read,
+            follow_up=follow_up if confidence else None,
+        )
+        confidences = [self.confidence(*pair) if confidence else None for pair in zip(questions, answers, strict=True)]
+        return [Assessment(*pair) for pair in zip(answers, confidences, strict=True)]
 
     def follow_up(self, question: Question, answer: Answer) -> Question | None:
         """What is to be asked, too, to know how sure an answer is: a brief one to a question that did not request a
@@ -127,7 +129,8 @@ class Assessor:
         return replace(question, query=question.query + SINGLE_WORD_REQUEST)
 
     def confidence(self, question: Question, answer: Answer) -> float | None:
-        """How sure an answer is, where there is no follow-up; None where there is nothing to read it off."""
+        """How sure an answer is, by its follow-up's where there is one; None where there is nothing to read it off."""
+        answer = answer.second or answer
         if self._is_brief(answer):
             tokens = self.model.tokenizer.token_texts(answer.output_id)
             return brief_confidence(question.task, tokens, answer.prob, self.model.format.sep2)

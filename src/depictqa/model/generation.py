@@ -1,12 +1,11 @@
 """Answers, token by token, for a batch of prompts of any lengths.
 
-Knows nothing of files, tasks or confidences. Rows join and leave the batch at any step, so that no answer waits for
+Knows nothing of files, tasks or confidences. Nothing is read twice: not what prompts have in common, nor what a second
+question to a row has in common with the first. Rows join and leave the batch at any step, so that no answer waits for
 another one's end; padding is masked and has no position, so that an answer does not depend on its batch.
 """
 
-import itertools
-from collections import Counter
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -14,15 +13,14 @@ import torch
 from torch import nn
 from transformers import DynamicCache
 
+from depictqa.model import sharing
 from depictqa.model.depictqa import DepictQA
 from depictqa.model.fusion import Fused, collate
+from depictqa.model.sharing import Beginning
 from depictqa.model.tokenizer import Tokenizer
 
-Beginning = tuple[tuple[int, ...] | int, ...]  # of a prompt: token ids of a text, or which image
 Past = list[tuple[torch.Tensor, torch.Tensor]]  # keys and values of each layer, [1, heads, T, d]
 Read = dict[Beginning, Past]
-LEAST_SAVED = 512  # tokens that make a pass of its own worth while
-MOST_TOKENS = 4096  # of a pass: enough to keep any processor busy; of larger tensors CPUs ask the system for new memory
 STOP_WINDOW = 8  # last tokens that are searched for an end that is several tokens long
 
 
@@ -37,11 +35,15 @@ class Sampling:
 
 @dataclass
 class Answer:
-    """A generated answer. `output_id` and `prob` go together: every token, end included, with its probability."""
+    """A generated answer. `output_id` and `prob` go together: every token, end included, with its probability.
+
+    `second` is the answer to its follow-up question, where one was asked.
+    """
 
     text: str = ""
     output_id: list[int] = field(default_factory=list)
     prob: list[float] = field(default_factory=list)
+    second: "Answer | None" = None
 
 
 class Ends:
@@ -77,6 +79,7 @@ class _Rows:
     """Rows in work, all at the same step: `hidden` waits for its token, or `chosen` waits to be fed."""
 
     keys: list[Hashable]
+    prompts: list[Fused]
     samplings: list[Sampling]
     outputs: list[list[int]]
     cache: DynamicCache
@@ -99,64 +102,88 @@ class Decoder:
         self._llama = model.llm.get_base_model()
         self._ends = Ends(model.tokenizer, model.format.sep2)
         self._rows: _Rows | None = None
+        self._ended: set[Hashable] = set()  # rows that had their last token in the last step, and are still here
         self._read_before: Read = {} if read is None else read
 
     def __len__(self) -> int:
-        return 0 if self._rows is None else len(self._rows.keys)
+        return 0 if self._rows is None else len(self._rows.keys) - len(self._ended)
 
     @torch.inference_mode()
     def prefill(self, prompts: Mapping[Hashable, tuple[Fused, Sampling]]) -> _Rows:
         """Read the prompts of new rows, which can then `join`. Those in work are not touched, whatever happens here.
 
         What prompts have in common is read once: the text before the first image, which is the same for all questions
-        of a task, and images that several begin with, as the reference and Image A of a vote's pairs.
+        of a task, and images that several begin with, as the reference and Image A of a vote's pairs. A row that had its
+        last token in the last step may be asked again under the same key: only what is new is read.
         """
-        worth = _worth_reading_first([fused for fused, _ in prompts.values()])
-        groups: dict[
-            tuple[Beginning, ...], dict[Hashable, int]
-        ] = {}  # what is read first, short to long -> tokens that are left
+        again = {key: prompts[key] for key in prompts if key in self._ended}
+        parts = [self._read_on(again)] if again else []
+        prompts = {key: prompt for key, prompt in prompts.items() if key not in again}
+        worth = sharing.worth_reading_first([fused for fused, _ in prompts.values()])
+        groups: dict[tuple[Beginning, ...], dict[Hashable, int]] = {}  # read first, short to long -> tokens that are left
         for key, (fused, _) in prompts.items():
-            text, *longer = _beginnings(fused)
+            text, *longer = sharing.beginnings(fused)
             first = (text, *(beginning for beginning in longer if beginning in worth))
             groups.setdefault(first, {})[key] = sum(map(len, fused.segments[len(first[-1]) :]))
         pasts = {(): [], **self._read_before}
-        passes = [(first, keys) for first, lengths in groups.items() for keys in _passes(lengths)]
-        return _merge(*(self._read(prompts, keys, first, pasts) for first, keys in passes))
+        passes = [(first, keys) for first, lengths in groups.items() for keys in sharing.passes(lengths)]
+        return _merge(*parts, *(self._read(prompts, keys, first, pasts) for first, keys in passes))
 
     @torch.inference_mode()
     def join(self, new: _Rows) -> None:
         """Take prefilled rows into the batch."""
-        if self._rows is None:
-            self._rows = new
-            return
         self._feed()
         old, self._rows = self._rows, None  # a failure half-way leaves nothing half-merged behind
-        self._rows = _merge(old, new)
+        self._rows = new if old is None else _merge(old, new)
 
     def _read(
         self, prompts: Mapping, keys: list[Hashable], beginnings: tuple[Beginning, ...], pasts: dict[Beginning, Past]
     ) -> _Rows:
         """Rows of prompts that all have these beginnings; what is not in `pasts` yet is read and put there."""
-        samplings, fused = [prompts[key][1] for key in keys], [prompts[key][0] for key in keys]
+        fused, samplings = map(list, zip(*(prompts[key] for key in keys), strict=True))
         known: Beginning = ()
         for beginning in beginnings:
             if beginning not in pasts:
-                cache, *_ = self._forward([_between(fused[0], len(known), len(beginning))], pasts[known])
+                new = sharing.cut(fused[0], sharing.length_of(fused[0], known), sharing.length_of(fused[0], beginning))
+                cache, *_ = self._forward([new], pasts[known])
                 pasts[beginning] = [(layer.keys, layer.values) for layer in cache.layers]
             known = beginning
         self._read_before[beginnings[0]] = pasts[beginnings[0]]  # a text: few, and the same for all questions of a task
-        rest = [_between(one, len(known), len(one.segments)) for one in fused]
-        return _Rows(list(keys), samplings, [[] for _ in keys], *self._forward(rest, pasts[known]))
+        rest = [sharing.cut(one, sharing.length_of(one, known)) for one in fused]
+        return _Rows(list(keys), fused, samplings, [[] for _ in keys], *self._forward(rest, pasts[known]))
 
-    def _forward(self, fused: Sequence[Fused], past: Past):
-        """What follows `past` in each of b sequences: (cache, mask [b, T], last positions [b, 1], last hidden states [b, D])."""
+    def _read_on(self, prompts: Mapping[Hashable, tuple[Fused, Sampling]]) -> _Rows:
+        """Rows of prompts that are the next ones to rows that are still here: what both begin with is known."""
+        old = self._rows
+        fused, samplings = map(list, zip(*prompts.values(), strict=True))
+        rows = [old.keys.index(key) for key in prompts]
+        shared = [sharing.shared_tokens(old.prompts[row], one) for row, one in zip(rows, fused, strict=True)]
+        known = [min(count, len(one) - 1) for count, one in zip(shared, fused, strict=True)]  # the last is always read
+        places = [old.mask[row].nonzero()[:count, 0] for row, count in zip(rows, known, strict=True)]  # padding is anywhere
+
+        def beginnings(states: torch.Tensor) -> torch.Tensor:  # [b, heads, T, d] -> [rows, heads, most known, d]
+            return torch.cat([_pad(states[[row]][:, :, place], max(known)) for row, place in zip(rows, places, strict=True)])
+
+        past = [(beginnings(layer.keys), beginnings(layer.values)) for layer in old.cache.layers]
+        visible = torch.arange(max(known), device=old.mask.device) >= max(known) - torch.tensor(known)[:, None].to(old.mask)
+        rest = [sharing.cut(one, count) for one, count in zip(fused, known, strict=True)]
+        return _Rows(list(prompts), fused, samplings, [[] for _ in rows], *self._forward(rest, past, visible))
+
+    def _forward(self, fused: Sequence[Fused], past: Past, visible: torch.Tensor | None = None):
+        """What follows `past` in each of b sequences: (cache, mask [b, T], last positions [b, 1], last hidden states [b, D]).
+
+        Args:
+            past: one for all sequences, or one each.
+            visible: [b, past], False where a sequence's past is padding; None: it is nowhere.
+        """
         batch = collate(fused, self.model.embed_tokens, padding_side="left")
         cache = DynamicCache(config=self._llama.config)
         for index, (k, v) in enumerate(past):
             cache.update(k.expand(len(fused), -1, -1, -1), v.expand(len(fused), -1, -1, -1), index)
-        known = past[0][0].shape[2] if past else 0
-        mask = nn.functional.pad(batch.attention_mask, (known, 0), value=1)
-        positions = batch.position_ids + known
+        if visible is None:
+            visible = batch.attention_mask.new_ones(len(fused), past[0][0].shape[2] if past else 0)
+        mask = torch.cat([visible.to(batch.attention_mask), batch.attention_mask], dim=1)
+        positions = batch.position_ids + visible.sum(1, keepdim=True)
         hidden = self._llama.model(
             inputs_embeds=batch.inputs_embeds,
             attention_mask=mask,
@@ -168,7 +195,7 @@ class Decoder:
 
     @torch.inference_mode()
     def step(self) -> list[Token]:
-        """One token for every row. Rows whose token is the last leave the batch."""
+        """One token for every row. Rows whose token is the last leave the batch, at the latest with the next step."""
         self._feed()
         if (rows := self._rows) is None:
             return []
@@ -182,7 +209,7 @@ class Decoder:
             output.append(token)
             is_last = len(output) >= sampling.max_new_tokens or self._ends.reached(output)
             tokens.append(Token(key, token, prob, is_last))
-        self.drop([token.row for token in tokens if token.is_last])
+        self._ended = {token.row for token in tokens if token.is_last}
         return tokens
 
     @torch.inference_mode()
@@ -191,14 +218,15 @@ class Decoder:
         rows = self._rows
         if rows is None or not any(key in keys for key in rows.keys):
             return
+        self._ended.difference_update(keys)
         kept = [index for index, key in enumerate(rows.keys) if key not in keys]
         if not kept:
             self._rows = None
             return
         index = torch.tensor(kept, device=rows.mask.device)
         rows.cache.batch_select_indices(index)
-        rows.keys, rows.samplings, rows.outputs = (
-            [values[i] for i in kept] for values in (rows.keys, rows.samplings, rows.outputs)
+        rows.keys, rows.prompts, rows.samplings, rows.outputs = (
+            [values[i] for i in kept] for values in (rows.keys, rows.prompts, rows.samplings, rows.outputs)
         )
         rows.mask, rows.positions = rows.mask[index], rows.positions[index]
         rows.hidden, rows.chosen = (None if value is None else value[index] for value in (rows.hidden, rows.chosen))
@@ -209,7 +237,8 @@ class Decoder:
                 layer.keys, layer.values = layer.keys[:, :, unused:], layer.values[:, :, unused:]
 
     def _feed(self) -> None:
-        """The hidden state after the last token of every row."""
+        """The hidden state after the last token of every row that goes on."""
+        self.drop(set(self._ended))
         rows = self._rows
         if rows is None or rows.chosen is None:
             return
@@ -225,41 +254,6 @@ class Decoder:
         rows.chosen = None
 
 
-def _beginnings(fused: Fused) -> list[Beginning]:
-    """What stands before each image of a prompt: its segments, texts by their ids, images by which tensor they are."""
-    parts = [tuple(segment) if isinstance(segment, list) else id(segment) for segment in fused.segments]
-    return [tuple(parts[:place]) for place, part in enumerate(parts) if isinstance(part, int)] or [()]
-
-
-def _worth_reading_first(prompts: Sequence[Fused]) -> set[Beginning]:
-    """Beginnings with images that so many prompts have that a pass of their own saves enough."""
-    counts = Counter(beginning for fused in prompts for beginning in _beginnings(fused))
-    worth = set()
-    for fused in prompts:
-        for shorter, beginning in itertools.pairwise(_beginnings(fused)):
-            length = sum(map(len, fused.segments[len(shorter) : len(beginning)]))
-            if counts[beginning] > 1 and (counts[beginning] - 1) * length >= LEAST_SAVED:
-                worth.add(beginning)
-    return worth
-
-
-def _passes(lengths: Mapping[Hashable, int]) -> Iterator[list[Hashable]]:
-    """Rows that are read at a time: at most MOST_TOKENS, padding counted, but at least one row."""
-    some: list[Hashable] = []
-    for key in sorted(lengths, key=lengths.__getitem__):  # like lengths together; the last is the longest
-        if some and (len(some) + 1) * lengths[key] > MOST_TOKENS:
-            yield some
-            some = []
-        some.append(key)
-    yield some
-
-
-def _between(fused: Fused, first: int, end: int) -> Fused:
-    """Some segments of a prompt, one after another."""
-    begin, length = (sum(map(len, fused.segments[:count])) for count in (first, end))
-    return Fused(fused.segments[first:end], fused.labels[begin:length], fused.visible[begin:length])
-
-
 def _merge(*parts: _Rows) -> _Rows:
     """One batch of several; none waits for a token to be fed. Shorter ones are padded on the left."""
     if len(parts) == 1:
@@ -271,6 +265,7 @@ def _merge(*parts: _Rows) -> _Rows:
         layer.values = torch.cat([_pad(one.values, length) for one in (layer, *others)])
     return _Rows(
         keys=[key for rows in parts for key in rows.keys],
+        prompts=[prompt for rows in parts for prompt in rows.prompts],
         samplings=[sampling for rows in parts for sampling in rows.samplings],
         outputs=[output for rows in parts for output in rows.outputs],
         cache=cache,
@@ -305,6 +300,7 @@ def generate(
     sampling: Sampling | Sequence[Sampling],
     generator: torch.Generator | None = None,
     read: Read | None = None,
+    follow_up: Callable[[int, Answer], Fused | None] | None = None,
 ) -> list[Answer]:
     """Answers to B fused questions, in their order.
 
@@ -312,16 +308,27 @@ def generate(
         sampling: one for all rows, or one each.
         generator: random numbers of sampling, on the CPU.
         read: as of `Decoder`.
+        follow_up: what a row is to be asked after its answer, if anything; that answer is its answer's `second`.
     """
     samplings = [sampling] * len(prompts) if isinstance(sampling, Sampling) else sampling
     decoder = Decoder(model, generator, read)
     decoder.join(decoder.prefill(dict(enumerate(zip(prompts, samplings, strict=True)))))
-    answers = [Answer() for _ in prompts]
-    while step := decoder.step():
-        for token in step:
-            answers[token.row].output_id.append(token.id)
-            answers[token.row].prob.append(token.prob)
     ends = Ends(model.tokenizer, model.format.sep2)
-    for answer in answers:
-        answer.text = ends.strip(model.tokenizer.decode(answer.output_id))
+    answers = [Answer() for _ in prompts]
+    in_work = dict(enumerate(answers))
+    while step := decoder.step():
+        again = {}
+        for token in step:
+            answer = in_work[token.row]
+            answer.output_id.append(token.id)
+            answer.prob.append(token.prob)
+            if not token.is_last:
+                continue
+            answer.text = ends.strip(model.tokenizer.decode(answer.output_id))
+            fused = follow_up(token.row, answer) if follow_up and answer is answers[token.row] else None
+            if fused is not None:
+                again[token.row] = (fused, samplings[token.row])
+                in_work[token.row] = answer.second = Answer()
+        if again:
+            decoder.join(decoder.prefill(again))
     return answers

@@ -1,8 +1,8 @@
 """One thread that answers questions with a model, all in one batch; each streams its own answer.
 
 A waiting question joins the batch as soon as a slot is free, at the next token, and leaves it with its own last token or
-with its client. A question that is asked only for a confidence takes the place of the one it belongs to. The slots in
-use are the jobs in work, so that none can leak.
+with its client. A question that is asked only for a confidence takes the place of the one it belongs to, at the next
+token; what both begin with is not read again. The slots in use are the jobs in work, so that none can leak.
 """
 
 import logging
@@ -31,7 +31,6 @@ class Job:
     embeds: list[torch.Tensor] = field(default_factory=list)  # of its pictures
     answer: Answer = field(default_factory=Answer)
     follow_up: Question | None = None  # asked after the answer, for its confidence
-    second: Answer = field(default_factory=Answer)  # the follow-up's
     left: bool = False  # its client is gone
 
 
@@ -133,7 +132,7 @@ class Engine:
         self.generated += len(step)
         for token in step:
             job = token.row
-            answer = job.answer if job.follow_up is None else job.second
+            answer = job.answer.second or job.answer
             answer.output_id.append(token.id)
             answer.prob.append(token.prob)
             if answer is job.answer and not token.is_last and len(answer.output_id) % self.interval == 0:
@@ -155,12 +154,10 @@ class Engine:
             if job.wants_confidence:
                 job.follow_up = self.assessor.follow_up(job.question, job.answer)
             if job.follow_up is not None:
+                job.answer.second = Answer()
                 self._to_follow_up.append(job)
                 return
-        confidence = None
-        if job.wants_confidence:
-            asked = (job.question, job.answer) if job.follow_up is None else (job.follow_up, job.second)
-            confidence = self.assessor.confidence(*asked)
+        confidence = self.assessor.confidence(job.question, job.answer) if job.wants_confidence else None
         texts = self.assessor.model.tokenizer.token_texts(job.answer.output_id)
         tokens = list(zip(texts, job.answer.prob, strict=True))
         self._running.discard(job)
