@@ -59,6 +59,7 @@ def save_state(engine, folder: Path, step: int, total_steps: int, settings: Mapp
         shutil.rmtree(unfinished, ignore_errors=True)
     distributed.barrier()
     save_trained(engine, unfinished / DELTA)
+    _pickle_enums_by_value()
     engine.save_checkpoint(str(unfinished), tag=TAG, save_latest=False, exclude_frozen_parameters=True)
     if first:
         files = {str(path.relative_to(unfinished)): _digest(path) for path in _files(unfinished)}
@@ -120,6 +121,13 @@ def _load_without_code(path: str, map_location=None):
         except pickle.UnpicklingError as error:
             reason = next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line), str(error)[:200])
             raise InputError(f"{path}: this state holds more than tensors, and is not loaded ({reason})") from None
+
+
+def _pickle_enums_by_value() -> None:
+    """As Python does from 3.11.4 on; before, it wrote a `getattr`, and what asks for that is not loaded."""
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+
+    ZeroStageEnum.__reduce_ex__ = lambda stage, protocol: (ZeroStageEnum, (stage.value,))
 
 
 def _deepspeeds_classes() -> list[type]:

@@ -46,7 +46,10 @@ def _leave() -> None:
     """
     import deepspeed.comm
 
-    deepspeed.comm.destroy_process_group()  # torch's own leaves those that DeepSpeed made
+    if deepspeed.comm.is_initialized():  # the model was built
+        deepspeed.comm.destroy_process_group()  # torch's own, and what DeepSpeed keeps of it
+    else:
+        distributed.destroy_process_group()
     gc.collect()
 
 
