@@ -56,39 +56,44 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", choices=[*SHAPES, "nano"], default="30m")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--dtype", choices=DTYPES, help="default: fp32 on cpu, bf16 on cuda")
+    parser.add_argument("--dtype", nargs="+", choices=DTYPES, help="one or several; default: fp32 on cpu, bf16 on cuda")
     parser.add_argument("--pictures", type=int, default=9, help="distorted pictures of the reference (default: 9, 36 pairs)")
     parser.add_argument("--tokens", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--confidence", action="store_true", help="questions that need a follow-up for their confidence")
     args = parser.parse_args()
     ways, query = (CONFIDENCE, QUESTION) if args.confidence else (VOTE, QUESTION + SINGLE_WORD_REQUEST)
-    dtype = args.dtype or ("bf16" if args.device == "cuda" else "fp32")
-    torch.manual_seed(0)
-    model, preprocess = make_model(args.model, torch.device(args.device), DTYPES[dtype], "sdpa")
-    model.llm.merge_adapter()
-    if args.model != "nano":  # ids that the tokenizer of the tests knows are below 600
-        model.llm.get_base_model().lm_head.weight.data[600:] = 0
+    dtypes = args.dtype or ["bf16" if args.device == "cuda" else "fp32"]
+    assessors = {}
+    for dtype in dtypes:
+        torch.manual_seed(0)
+        model, preprocess = make_model(args.model, torch.device(args.device), DTYPES[dtype], "sdpa")
+        model.llm.merge_adapter()
+        if args.model != "nano":  # ids that the tokenizer of the tests knows are below 600
+            model.llm.get_base_model().lm_head.weight.data[600:] = 0
+        assessors[dtype] = Assessor(model)
     with tempfile.TemporaryDirectory() as folder:
         paths = [path for item in make_items(Path(folder), args.pictures // 3 + 1) for path in item.image_paths]
         reference, *images = [preprocess(open_image(path)) for path in paths[: args.pictures + 1]]
     task = TASKS["quality_compare"]
     pairs = [Question(task, (reference, a, b), query) for a, b in itertools.combinations(images, 2)]
-    assessor = Assessor(model)
+    assessor = assessors[dtypes[0]]
     length = len(assessor.fuse(pairs[:1], assessor.embed(pairs[:1]))[0])
-    rates, answers = {way: [] for way in ways}, {}
+    rates, answers = {run: [] for run in itertools.product(dtypes, ways)}, {}
     for number in range(args.rounds + 1):  # the first is not counted
-        for way, (batch, settings) in ways.items():
+        for dtype, way in rates:
+            batch, settings = ways[way]
             for name, value in settings.items():
                 setattr(sharing, name, value)
-            rate, answers[way] = ask(assessor, pairs, batch, args.tokens, args.confidence)
-            rates[way] += [rate] if number else []
-    same = [sum(a == b for a, b in zip(answers[way], answers["singles"])) for way in ways]
-    print(f"{args.model}, {dtype}, {args.device}; {len(pairs)} pairs, {length} tokens a prompt; medians of {args.rounds}")
-    print("| way | pairs/s | beside singles | same answers as singles |\n|---|---|---|---|")
-    medians = {way: statistics.median(rates[way]) for way in ways}
-    for (way, median), equal in zip(medians.items(), same, strict=True):
-        print(f"| {way} | {median:.2f} | {median / medians['singles']:.2f} | {equal} of {len(pairs)} |")
+            rate, answers[dtype, way] = ask(assessors[dtype], pairs, batch, args.tokens, args.confidence)
+            rates[dtype, way] += [rate] if number else []
+    plain = (dtypes[0], "singles")
+    print(f"{args.model}, {args.device}; {len(pairs)} pairs, {length} tokens a prompt; medians of {args.rounds}")
+    print(f"| way | numbers | pairs/s | beside {' '.join(plain)} | same answers |\n|---|---|---|---|---|")
+    medians = {run: statistics.median(found) for run, found in rates.items()}
+    for (dtype, way), median in medians.items():
+        equal = sum(a == b for a, b in zip(answers[dtype, way], answers[plain]))
+        print(f"| {way} | {dtype} | {median:.2f} | {median / medians[plain]:.2f} | {equal} of {len(pairs)} |")
 
 
 if __name__ == "__main__":

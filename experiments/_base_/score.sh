@@ -11,7 +11,11 @@ score() {
     script=$1 name=$2_$3 meta=$4
     shift 4
     echo "== $name"
-    "$PYTHON" "../../src/eval/$script.py" --pred_path "$answers/$name.json" --gt_path "$data/$meta" "$@" || status=$?
+    pred_path=$answers/$name.json
+    "$PYTHON" "../../src/eval/$script.py" --pred_path "$pred_path" --gt_path "$data/$meta" "$@" || {
+        status=$?
+        [ -f "$pred_path" ] || echo "'sh infer_${0##*eval_}' writes these answers" >&2
+    }
 }
 
 judge() {
