@@ -179,6 +179,7 @@ def test_client_that_leaves_frees_its_slot(own_stack):
             refused = own_stack.post(a=PICTURE)
             assert refused.status_code == 429 and refused.headers["retry-after"]
             assert refused.json()["error"]["code"] == "busy"
+            assert own_stack.post(a=b"no picture").status_code == 429  # none is decoded for who will be refused
             first.close()
             until(lambda: get(f"{worker_url}/status")["waiting"] == 0, 2)  # its turn has come
             assert get(f"{worker_url}/status")["running"] == 1

@@ -108,6 +108,9 @@ def test_who_left_costs_at_most_one_token_more(start, monkeypatch):
 
 def test_there_is_no_more_room_than_was_said(start, monkeypatch):
     engine, _, questions = start(slots=1, max_waiting=2)
+    engine.check_room(coming=2)
+    with pytest.raises(Refused, match="2 questions are waiting"):
+        engine.check_room(coming=3)  # one to work, two to wait, no room for this one
     going = hold(monkeypatch)
     clients = [Client(engine, questions[0])]
     while engine.running < 1:

@@ -55,10 +55,11 @@ class Worker:
         self.engine, self.preprocess, self.defaults, self.settings = engine, preprocess, defaults, settings
         self.grace = Grace()
         self._decoders = asyncio.Semaphore(DECODERS)
+        self._preparing = 0  # questions whose pictures are decoded, or wait for that
 
     @property
     def info(self) -> WorkerInfo:
-        load = self.engine.running + self.engine.waiting
+        load = self.engine.running + self.engine.waiting + self._preparing
         return WorkerInfo(name=self.settings.model_name, url=self.settings.worker_url, slots=self.engine.slots, load=load)
 
     def status(self) -> dict:
@@ -66,7 +67,12 @@ class Worker:
         return {"model": self.settings.model_name, **{name: getattr(self.engine, name) for name in counts}}
 
     async def prepare(self, ask: Ask, pictures: dict[str, bytes]):
-        """A job's question and sampling. Raises InputError for a picture that cannot be read."""
+        """A job's question and sampling.
+
+        Raises:
+            Refused: too many wait; no picture is decoded for one who will be refused.
+            InputError: a picture cannot be read.
+        """
         from depictqa.data.images import open_image
         from depictqa.inference.assessor import Question
         from depictqa.model.generation import Sampling
@@ -75,8 +81,13 @@ class Worker:
             return self.preprocess(open_image(pictures[name], NAMES[name], MAX_DECODING_BYTES))
 
         task = task_of(pictures)
-        async with self._decoders:
-            images = [await run_in_threadpool(decode, _NAME_OF[field]) for field in task.fields]
+        self.engine.check_room(self._preparing)
+        self._preparing += 1
+        try:
+            async with self._decoders:
+                images = [await run_in_threadpool(decode, _NAME_OF[field]) for field in task.fields]
+        finally:
+            self._preparing -= 1
         given = (ask.temperature, ask.top_p, ask.max_tokens)
         kept = (self.defaults.temperature, self.defaults.top_p, self.defaults.max_new_tokens)
         sampling = Sampling(*(default if value is None else value for value, default in zip(given, kept, strict=True)))

@@ -64,13 +64,17 @@ class Engine:
     def waiting(self) -> int:
         return len(self._waiting)
 
+    def check_room(self, coming: int = 0) -> None:
+        """Raises Refused (429) when too many wait, or will with so many more, who are on their way here."""
+        if max(self.waiting, self.running + self.waiting + coming - self.slots) >= self.max_waiting:
+            raise Refused(429, "busy", f"{self.max_waiting} questions are waiting already; try again in a moment")
+
     def submit(self, job: Job) -> None:
         """Take a job on. Raises Refused (429) when too many wait."""
         with self._changed:
             if self._closed:
                 raise Refused(503, "stopping", "this worker is stopping")
-            if len(self._waiting) >= self.max_waiting:
-                raise Refused(429, "busy", f"{self.max_waiting} questions are waiting already; try again in a moment")
+            self.check_room()
             self._waiting.append(job)
             self._changed.notify()
 
