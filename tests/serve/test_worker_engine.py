@@ -61,6 +61,10 @@ def test_every_job_gets_its_own_answer_and_confidence(start, slots):
     assert engine.largest_batch == slots
     answers = [client.job.answer for client in clients]
     follow_ups = [answer.second for answer in answers if answer.second is not None]
+    end = time.monotonic() + 10
+    while engine._decoder._rows is not None and time.monotonic() < end:
+        time.sleep(0.01)
+    assert engine._decoder._rows is None  # an idle engine holds no memory of them
     assert follow_ups and engine.generated == sum(len(answer.output_id) for answer in answers + follow_ups)
 
 

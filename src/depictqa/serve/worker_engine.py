@@ -141,11 +141,14 @@ class Engine:
             answer.prob.append(token.prob)
             if answer is job.answer and not token.is_last and len(answer.output_id) % self.interval == 0:
                 job.emit(Chunk(text=self._text(job)))
-        for job in [token.row for token in step if token.is_last]:
+        ended = [token.row for token in step if token.is_last]
+        for job in ended:
             try:
                 self._finish(job)
             except Exception as error:
                 self._broken([job], error)
+        if not self._running:
+            self._decoder.drop(ended)  # nobody is asked on, and an idle worker holds no memory for them
 
     def _finish(self, job: Job) -> None:
         """A job's answer is whole, or its follow-up's."""
