@@ -1,4 +1,4 @@
-"""Speed of inference: `python benchmarks/infer.py` (two minutes on two cores).
+"""Speed of inference: `python benchmarks/infer.py` (two minutes on two cores; four with `--confidence`).
 
 The pairs of a vote (KADID-10k, CSIQ, TID2013) compare distorted pictures of one reference, sorted by reference and Image A.
 Here so many distorted pictures of a reference, each with each; answers of at most `--tokens` tokens. The ways take turns:

@@ -118,7 +118,6 @@ class Decoder:
         """
         again = {key: prompts[key] for key in prompts if key in self._ended}
         parts = [self._read_on(again)] if again else []
-        self.drop(set(self._ended))  # before more is read: they take room
         prompts = {key: prompt for key, prompt in prompts.items() if key not in again}
         worth = sharing.worth_reading_first([fused for fused, _ in prompts.values()])
         groups: dict[tuple[Beginning, ...], dict[Hashable, int]] = {}  # read first, short to long -> tokens that are left

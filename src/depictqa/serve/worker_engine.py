@@ -147,8 +147,10 @@ class Engine:
                 self._finish(job)
             except Exception as error:
                 self._broken([job], error)
-        if not self._running:
-            self._decoder.drop(ended)  # nobody is asked on, and an idle worker holds no memory for them
+        try:
+            self._decoder.drop([job for job in ended if job not in self._to_follow_up])  # room for what is read next
+        except Exception as error:
+            self._break_all(error)
 
     def _finish(self, job: Job) -> None:
         """A job's answer is whole, or its follow-up's."""
