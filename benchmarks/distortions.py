@@ -23,8 +23,8 @@ from scipy import ndimage
 from skimage import data
 from skimage.filters import gaussian, threshold_multiotsu
 
-from x_distortion import CLASSES, FUNCTIONS, add_distortion
-from x_distortion.common import lens_mask, to_float, to_uint8
+from build_datasets.x_distortion import CLASSES, FUNCTIONS, add_distortion
+from build_datasets.x_distortion.common import lens_mask, to_float, to_uint8
 
 SIZE = (512, 384)  # width, height
 DISTORTED = 0.95  # share of DQ-495K's pictures

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dq495k.labels import State, graded
-from dq495k.measure import Measures
-from dq495k.questions import capitalised, pick
+from build_datasets.dq495k.labels import State, graded
+from build_datasets.dq495k.measure import Measures
+from build_datasets.dq495k.questions import capitalised, pick
 
 EFFECTS = {  # class -> what a viewer notices where it is weak, and where it is strong
     "blur": (

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from depictqa.answers import write_json
 from depictqa.errors import exit_cleanly
-from dq495k import questions
-from dq495k.brief import add_root, spoken
-from dq495k.files import Meta, read_metas, relative_to
-from dq495k.labels import MULTI_KEYS, SINGLE_KEYS, generator
-from dq495k.responses import pictures_of
+from build_datasets.dq495k import questions
+from build_datasets.dq495k.brief import add_root, spoken
+from build_datasets.dq495k.files import Meta, read_metas, relative_to
+from build_datasets.dq495k.labels import MULTI_KEYS, SINGLE_KEYS, generator
+from build_datasets.dq495k.responses import pictures_of
 
 
 def is_refusal(text: str) -> bool:

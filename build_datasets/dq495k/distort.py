@@ -20,9 +20,9 @@ from tqdm import tqdm
 from depictqa.answers import read_json
 from depictqa.data.images import open_image
 from depictqa.errors import InputError, exit_cleanly
-from dq495k import labels, parallel
-from dq495k.files import SHOWN, list_photos, read_names, read_split, shrink, write_bytes, write_meta, write_png
-from dq495k.labels import Distortion, Draw, State, generator
+from build_datasets.dq495k import labels, parallel
+from build_datasets.dq495k.files import SHOWN, list_photos, read_names, read_split, shrink, write_bytes, write_meta, write_png
+from build_datasets.dq495k.labels import Distortion, Draw, State, generator
 
 SHORT_SIDE = 224  # larger pictures are shrunk to it, pixels
 UNFINISHED = ".unfinished.json"  # in the folder of metas, while a run with --noskip is under way

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from depictqa.errors import InputError
-from x_distortion import ANSWERS, CLASSES, FUNCTIONS, PAIRS, SEVERITY_NAMES, SEVERITY_NAMES_OF_TWO, UNSEEN_WITHOUT_REFERENCE
-from x_distortion import add_distortion as distort
+from build_datasets.x_distortion import ANSWERS, CLASSES, FUNCTIONS, PAIRS, SEVERITY_NAMES, SEVERITY_NAMES_OF_TWO, UNSEEN_WITHOUT_REFERENCE
+from build_datasets.x_distortion import add_distortion as distort
 
 ALLOWED_PAIRS = tuple((first, second) for first, seconds in PAIRS.items() for second in seconds)
 CLASS_OF = {name: label for label, names in CLASSES.items() for name in names} | {

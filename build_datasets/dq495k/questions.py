@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from depictqa.prompts import SINGLE_WORD_REQUEST
-from dq495k.labels import State, named
+from build_datasets.dq495k.labels import State, named
 
 ANY, ONE, TWO = 0, 1, 2  # what a question says about the number of distortions
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from depictqa.answers import read_items, write_json
 from depictqa.errors import InputError, exit_cleanly
 from depictqa.prompts import SINGLE_WORD_REQUEST
-from dq495k import questions
-from dq495k.brief import spoken
-from dq495k.files import SHOWN, read_split
-from dq495k.labels import generator
+from build_datasets.dq495k import questions
+from build_datasets.dq495k.brief import spoken
+from build_datasets.dq495k.files import SHOWN, read_split
+from build_datasets.dq495k.labels import generator
 
 LISTED = 2000  # pictures whose pairs are listed before drawing
 VOTING_QUERY = "Which image has the better quality, Image A or Image B?" + SINGLE_WORD_REQUEST

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from depictqa.answers import write_json
 from depictqa.errors import InputError, exit_cleanly
-from dq495k.files import list_photos
+from build_datasets.dq495k.files import list_photos
 
 
 @exit_cleanly

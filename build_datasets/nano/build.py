@@ -14,13 +14,10 @@ different functions (or none: severity 0) at severities at least 2 apart; the lo
 import argparse
 import functools
 import os
-import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2] / "src")]
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -30,13 +27,13 @@ from depictqa.answers import read_json, write_json
 from depictqa.data.images import open_image
 from depictqa.errors import InputError, exit_cleanly
 from depictqa.prompts import SINGLE_WORD_REQUEST
-from dq495k import questions
-from dq495k.describe import describe_one, describe_two
-from dq495k.files import write_png
-from dq495k.measure import measure
-from nano import wording
-from nano.photos import load_photos, test_photos
-from nano.samples import CLEAN, LABELS, Distortion, draw_distortion, draw_size, draw_view
+from build_datasets.dq495k import questions
+from build_datasets.dq495k.describe import describe_one, describe_two
+from build_datasets.dq495k.files import write_png
+from build_datasets.dq495k.measure import measure
+from build_datasets.nano import wording
+from build_datasets.nano.photos import load_photos, test_photos
+from build_datasets.nano.samples import CLEAN, LABELS, Distortion, draw_distortion, draw_size, draw_view
 
 TEST_SINGLES_PER_LABEL, TEST_PAIRS, TEST_DETAILS = 30, 300, 40
 
@@ -233,6 +230,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from nano import build as module  # by this name workers find its functions, and keep the photos they load
+    from build_datasets.nano import build as module  # by this name workers find its functions, and keep the photos they load
 
     module.main()

@@ -9,18 +9,15 @@ photos come with scikit-image and scikit-learn and are never trained on.
 
 import argparse
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2] / "src")]
 
 import numpy as np
 from PIL import Image
 
 from depictqa.errors import InputError, exit_cleanly
-from dq495k.files import shrink
+from build_datasets.dq495k.files import shrink
 
 SHORT_SIDE = 1080  # of a training photo, pixels
 TEST_SHORT_SIDE = 224

@@ -9,11 +9,8 @@ few minutes and goes on from it after an interruption.
 import argparse
 import math
 import os
-import sys
 import time
 from pathlib import Path
-
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2] / "src")]
 
 import cv2
 import numpy as np
@@ -21,10 +18,10 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from depictqa.errors import exit_cleanly
-from nano.clip import CLIP, contrastive_loss
-from nano.photos import load_photos, test_photos
-from nano.samples import CLEAN, LABELS, Distortion, draw_distortion, draw_size, draw_view
-from x_distortion import CLASSES
+from build_datasets.nano.clip import CLIP, contrastive_loss
+from build_datasets.nano.photos import load_photos, test_photos
+from build_datasets.nano.samples import CLEAN, LABELS, Distortion, draw_distortion, draw_size, draw_view
+from build_datasets.x_distortion import CLASSES
 
 CONTEXT = 16
 CHECK_SECONDS = 120

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dq495k import labels
-from x_distortion import ANSWERS, CLASSES, SEVERITY_NAMES, UNSEEN_WITHOUT_REFERENCE, add_distortion
+from build_datasets.dq495k import labels
+from build_datasets.x_distortion import ANSWERS, CLASSES, SEVERITY_NAMES, UNSEEN_WITHOUT_REFERENCE, add_distortion
 
 SHORT_SIDE = 224  # of every picture, pixels
 LONGEST = 1.5  # largest aspect ratio

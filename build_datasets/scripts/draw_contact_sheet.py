@@ -4,7 +4,7 @@ import argparse
 
 from skimage import data
 
-from x_distortion.contact_sheet import draw_contact_sheet
+from build_datasets.x_distortion.contact_sheet import draw_contact_sheet
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Draw every distortion at every severity in one picture.")

@@ -3,12 +3,7 @@
     PYTHONPATH=./ python scripts/gen_resp_template_refAB_sd.py --help
 """
 
-import sys
-from pathlib import Path
-
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2] / "src")]
-
-from dq495k.responses import template_command
+from build_datasets.dq495k.responses import template_command
 
 if __name__ == "__main__":
     template_command("refAB")

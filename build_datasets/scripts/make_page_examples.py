@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
-from x_distortion import add_distortion
+from build_datasets.x_distortion import add_distortion
 
 SIDE, QUALITY, SEED = 320, 92, 7
 NAME = "What is the main distortion in this image? Answer the question using a single word or phrase."

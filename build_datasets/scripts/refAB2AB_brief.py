@@ -3,12 +3,7 @@
     PYTHONPATH=./ python scripts/refAB2AB_brief.py --help
 """
 
-import sys
-from pathlib import Path
-
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2] / "src")]
-
-from dq495k.noref import command
+from build_datasets.dq495k.noref import command
 
 if __name__ == "__main__":
     command(may_exclude=False, states_training=False)

@@ -1,6 +1,6 @@
 """Synthetic distortions of DQ-495K: 12 classes, severity 1..5, every random draw from the caller's generator.
 
-    from x_distortion import add_distortion
+    from build_datasets.x_distortion import add_distortion
     noisy = add_distortion(img, 3, "noise_poisson", np.random.default_rng(0))
 
 Names (with their spelling `shfit`) and parameters are those of the published data. A distortion is one row: the
@@ -11,7 +11,7 @@ from numbers import Integral
 
 import numpy as np
 
-from x_distortion import blur, brightness, compression, contrast, detail, noise, quantization, saturation
+from build_datasets.x_distortion import blur, brightness, compression, contrast, detail, noise, quantization, saturation
 
 _CHROMA_NOISE = zip((0.05, 0.06, 0.07, 0.08, 0.09), (1, 1.45, 1.9, 2.35, 2.8), strict=True)  # luma, chroma / luma
 

@@ -6,7 +6,7 @@ Filters run on float32 grey levels 0..255, [H, W, 3].
 import cv2
 import numpy as np
 
-from x_distortion.common import lens_mask
+from build_datasets.x_distortion.common import lens_mask
 
 
 def blur_gaussian(img: np.ndarray, sigma: float, rng) -> np.ndarray:

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from x_distortion.common import LEVELS, lens_mask, map_hsv, map_levels, to_float, to_uint8
+from build_datasets.x_distortion.common import LEVELS, lens_mask, map_hsv, map_levels, to_float, to_uint8
 
 
 def shift_value(img: np.ndarray, amount: float, rng) -> np.ndarray:

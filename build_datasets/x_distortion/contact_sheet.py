@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from x_distortion import BY_NAME_ONLY, CLASSES, add_distortion
+from build_datasets.x_distortion import BY_NAME_ONLY, CLASSES, add_distortion
 
 SIDE = 144  # of a tile, pixels
 CAPTION = 24  # height of the line above a row of tiles, pixels

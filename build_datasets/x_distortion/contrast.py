@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from x_distortion.common import LEVELS, map_levels, to_uint8
+from build_datasets.x_distortion.common import LEVELS, map_levels, to_uint8
 
 
 def scale_contrast(img: np.ndarray, factor: float, rng) -> np.ndarray:

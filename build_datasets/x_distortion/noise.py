@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from x_distortion.common import to_float, to_uint8
+from build_datasets.x_distortion.common import to_float, to_uint8
 
 
 def noise_gaussian_RGB(img: np.ndarray, sigma: float, rng) -> np.ndarray:

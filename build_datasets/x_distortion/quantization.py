@@ -6,8 +6,8 @@ All three are functions of one grey level, found from the histogram.
 import cv2
 import numpy as np
 
-from x_distortion.common import LEVELS, map_levels
-from x_distortion.median_cut import median_cut
+from build_datasets.x_distortion.common import LEVELS, map_levels
+from build_datasets.x_distortion.median_cut import median_cut
 
 BINS = 30  # of the histogram that Otsu's thresholds are found on
 

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from x_distortion.common import map_hsv, map_levels
+from build_datasets.x_distortion.common import map_hsv, map_levels
 
 _BYTES = np.arange(256, dtype=np.float32)
 

@@ -14,8 +14,6 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT / "build_datasets")]
-
 from joblib import delayed
 from PIL import Image
 
@@ -44,8 +42,8 @@ COMPARE = "Compare the two images in detail and say which one is better."
 
 def make_own_questions() -> list[tuple[str, str, str]]:
     """Distort held-out photos and write their metas. Returns (meta path, dataset name, task) of each."""
-    from nano import build
-    from nano.samples import LABELS as CLASSES
+    from build_datasets.nano import build
+    from build_datasets.nano.samples import LABELS as CLASSES
 
     out, jobs, runs = DATA / "quickstart", {}, []
     for kind in build.KINDS:

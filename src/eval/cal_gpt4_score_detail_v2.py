@@ -1,10 +1,5 @@
 """Long answers judged for agreement with the truth: `... --pred_path P.json --gt_path G.json --save_path S.json`."""
 
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs from a clone that is not installed
-
 from depictqa.evaluation.commands import judge_command
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from x_distortion import FUNCTIONS
-from x_distortion.contact_sheet import CAPTION, GAP, SIDE
+from build_datasets.x_distortion import FUNCTIONS
+from build_datasets.x_distortion.contact_sheet import CAPTION, GAP, SIDE
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from conftest import DATA, golden, image_path
-from x_distortion import (
+from build_datasets.x_distortion import (
     ANSWERS,
     BY_NAME_ONLY,
     CLASSES,

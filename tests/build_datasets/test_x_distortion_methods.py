@@ -9,10 +9,10 @@ from scipy import ndimage
 from skimage.filters import threshold_multiotsu
 
 from conftest import image_path
-from x_distortion import add_distortion
-from x_distortion.blur import blur_jitter
-from x_distortion.median_cut import median_cut
-from x_distortion.quantization import BINS, multi_otsu, quantization_hist, quantization_otsu
+from build_datasets.x_distortion import add_distortion
+from build_datasets.x_distortion.blur import blur_jitter
+from build_datasets.x_distortion.median_cut import median_cut
+from build_datasets.x_distortion.quantization import BINS, multi_otsu, quantization_hist, quantization_otsu
 
 PHOTO = np.array(Image.open(image_path("s13_260x203.png")).convert("RGB"))
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from skimage import data
 
-from dq495k.describe import EFFECTS, EVIDENCE, describe_one, describe_two, evidence, harm, prefers_a
-from dq495k.labels import Distortion, apply, draw_one_or_two, generator, graded, named
-from dq495k.measure import measure
-from x_distortion import ANSWERS, CLASSES, SEVERITY_NAMES
+from build_datasets.dq495k.describe import EFFECTS, EVIDENCE, describe_one, describe_two, evidence, harm, prefers_a
+from build_datasets.dq495k.labels import Distortion, apply, draw_one_or_two, generator, graded, named
+from build_datasets.dq495k.measure import measure
+from build_datasets.x_distortion import ANSWERS, CLASSES, SEVERITY_NAMES
 
 PHOTO = data.astronaut()[20:244, 120:420]
 REFERENCE = measure(PHOTO)

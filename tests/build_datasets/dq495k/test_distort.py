@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 from scipy.stats import chisquare
 
-from dq495k import distort, labels
+from build_datasets.dq495k import distort, labels
 from tests.build_datasets.dq495k.photos import SCRIPTS, write_crops
-from x_distortion import CLASSES
+from build_datasets.x_distortion import CLASSES
 
 GOLDENS = Path(__file__).parents[2] / "data" / "add_distortion"
 CASES = {case["name"]: case for case in json.loads((GOLDENS / "expected.json").read_text())}
@@ -224,7 +224,7 @@ def test_a_killed_noskip_run_goes_on_with_its_own_numbers(toy, monkeypatch, caps
 
 KILLER = """
 import os, random, signal, sys, time
-from dq495k import distort
+from build_datasets.dq495k import distort
 deaths, waits = 0, random.Random(7)
 while True:
     if not (child := os.fork()):

@@ -37,7 +37,7 @@ def test_the_whole_page_runs(tmp_path):
 
 
 def test_the_page_names_every_layout_and_only_scripts_that_are_there():
-    from dq495k.rating import LAYOUTS
+    from build_datasets.dq495k.rating import LAYOUTS
 
     assert set(re.findall(r"^\| `(\w+)` \| .*\|.*\|$", PAGE[PAGE.index("`--layout`") :], re.MULTILINE)) == set(LAYOUTS)
     for name in re.findall(r"\w+\.py", PAGE):

@@ -7,9 +7,9 @@ import pytest
 from scipy.stats import chisquare
 
 from depictqa.errors import InputError
-from dq495k import labels
-from dq495k.labels import ALLOWED_PAIRS, CLASS_OF, Distortion, from_fields, generator, graded, named, to_fields
-from x_distortion import CLASSES, FUNCTIONS, PAIRS
+from build_datasets.dq495k import labels
+from build_datasets.dq495k.labels import ALLOWED_PAIRS, CLASS_OF, Distortion, from_fields, generator, graded, named, to_fields
+from build_datasets.x_distortion import CLASSES, FUNCTIONS, PAIRS
 
 NOISE, BLUR = Distortion("noise", "noise_poisson", 3), Distortion("blur", "blur_lens", 2)
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from depictqa.errors import InputError
-from dq495k import noref
-from dq495k.noref import convert, is_seen, mentions_reference, without_reference
+from build_datasets.dq495k import noref
+from build_datasets.dq495k.noref import convert, is_seen, mentions_reference, without_reference
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from depictqa.prompts import SINGLE_WORD_REQUEST
-from dq495k import questions
-from dq495k.labels import Distortion
-from dq495k.noref import mentions_reference, without_reference
-from dq495k.questions import (
+from build_datasets.dq495k import questions
+from build_datasets.dq495k.labels import Distortion
+from build_datasets.dq495k.noref import mentions_reference, without_reference
+from build_datasets.dq495k.questions import (
     ANY,
     BRIEF,
     DETAIL_ONE,

@@ -12,13 +12,13 @@ from PIL import Image
 from depictqa.errors import InputError
 from depictqa.evaluation.accuracy import evaluate
 from depictqa.prompts import SINGLE_WORD_REQUEST, get_task
-from dq495k import questions
-from nano import build
-from nano.build import KINDS
-from nano.photos import PHOTOGRAPHS, TEST_PHOTOS, load_photos
-from nano.photos import test_photos as held_out
-from nano.samples import LABELS, Distortion, draw_distortion, draw_size, draw_view
-from x_distortion import ANSWERS, CLASSES, SEVERITY_NAMES, UNSEEN_WITHOUT_REFERENCE
+from build_datasets.dq495k import questions
+from build_datasets.nano import build
+from build_datasets.nano.build import KINDS
+from build_datasets.nano.photos import PHOTOGRAPHS, TEST_PHOTOS, load_photos
+from build_datasets.nano.photos import test_photos as held_out
+from build_datasets.nano.samples import LABELS, Distortion, draw_distortion, draw_size, draw_view
+from build_datasets.x_distortion import ANSWERS, CLASSES, SEVERITY_NAMES, UNSEEN_WITHOUT_REFERENCE
 
 SEED, NUM, TESTED = 5, 60, 6
 IMAGES = ("image_ref", "image_A", "image_B")
