@@ -17,6 +17,7 @@ MAY_IMPORT = {  # besides leaves
     "evaluation": {"evaluation"},
     "training": {"data", "evaluation", "model", "training"},
     "inference": {"data", "model", "inference"},
+    "api": {"data", "model", "inference"},
     "export": {"model"},
     "serve": {"serve"},
     "serve.worker": {"data", "model", "inference", "serve", "serve.worker"},

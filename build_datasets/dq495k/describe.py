@@ -4,97 +4,14 @@ Which sentence may be said follows from the label alone; a measurement only adds
 A text can therefore never contradict its labels. What it cannot say is what a photo shows.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from build_datasets.dq495k.labels import State, graded
 from build_datasets.dq495k.measure import Measures
 from build_datasets.dq495k.questions import capitalised, pick
+from build_datasets.x_distortion.classes import ROWS
 
-EFFECTS = {  # class -> what a viewer notices where it is weak, and where it is strong
-    "blur": (
-        ("edges are a little soft", "the finest details have lost some definition", "textures look slightly smooth"),
-        ("edges are soft and fine details are lost", "contours smear and textures melt away", "small structures run together"),
-    ),
-    "noise": (
-        ("a fine grain lies over smooth areas", "even areas look a little restless", "light speckles show in flat regions"),
-        ("grain covers all surfaces", "random specks hide the fine textures", "small details drown in speckles"),
-    ),
-    "compression": (
-        ("faint artifacts surround some edges", "the finest textures look smeared", "weak ringing follows sharp contours"),
-        ("coding artifacts surround the edges", "details dissolve into coarse patches", "textures are smeared beyond recognition"),
-    ),
-    "brighten": (
-        ("tones are a little too light", "bright areas begin to lose details", "the picture looks somewhat pale"),
-        ("bright areas are washed out", "the picture looks overexposed", "highlights merge into white"),
-    ),
-    "darken": (
-        ("tones are a little too dark", "shadows begin to lose details", "the picture looks somewhat gloomy"),
-        ("shadows swallow the details", "the picture looks underexposed", "dark areas merge into black"),
-    ),
-    "contrast_strengthen": (
-        ("tones are set apart a little too much", "transitions look somewhat hard", "light and dark differ more than they should"),
-        ("tones jump harshly from dark to light", "highlights and shadows are clipped", "subtle tones are pushed to the extremes"),
-    ),
-    "contrast_weaken": (
-        ("the picture looks a little flat", "tones lie somewhat close together", "the scene has lost some depth"),
-        ("tones run together and the picture looks flat", "everything looks dull, as if behind a veil",
-         "objects hardly separate from their background"),
-    ),
-    "saturate_strengthen": (
-        ("colors are a little too strong", "some colors look exaggerated", "vivid areas begin to lose nuances"),
-        ("colors are garish and bleed into each other", "colors glow unnaturally", "nuances are lost in loud tones"),
-    ),
-    "saturate_weaken": (
-        ("colors are a little weak", "the palette looks somewhat faded", "colors have lost some of their life"),
-        ("colors are faded and lifeless", "the picture drifts towards grey", "the palette looks washed out"),
-    ),
-    "oversharpen": (
-        ("thin halos follow some edges", "textures look a little rough", "outlines are somewhat harsh"),
-        ("bright and dark halos follow the edges", "edges look harsh and textures rough", "fine structures look brittle and artificial"),
-    ),
-    "pixelate": (
-        ("slanted edges show small steps", "fine details look a little blocky", "the finest structures have turned into tiny tiles"),
-        ("square blocks replace the details", "edges turn into visible steps", "the picture seems built of coarse tiles"),
-    ),
-    "quantization": (
-        ("soft shading shows faint steps", "smooth gradients are slightly banded", "weak false contours appear in even areas"),
-        ("smooth gradients break into bands", "few tones remain and false contours appear", "areas of even color are cut into patches"),
-    ),
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """A measure that a distortion moves: `sign` +1 up, -1 down; what is said where it moved by the factor MILD or STRONG."""
-
-    measure: str
-    sign: int
-    mild: str
-    strong: str
-
-
-EVIDENCE = {  # class -> measures that move with it
-    "blur": Evidence("sharpness", -1, "edges have lost part of their bite", "most of the crispness of the edges is gone"),
-    "noise": Evidence(
-        "noise", +1, "the grain is fine but present everywhere", "the grain is coarse and impossible to overlook"
-    ),
-    "compression": Evidence("blockiness", +1, "a faint grid of blocks shows", "a grid of square blocks is plain to see"),
-    "brighten": Evidence("exposure", +1, "the overall tone is lighter than natural", "the overall tone is far too light"),
-    "darken": Evidence("exposure", -1, "the overall tone is darker than natural", "the overall tone is far too dark"),
-    "contrast_strengthen": Evidence(
-        "contrast", +1, "the span of tones is stretched", "the span of tones is stretched to its limits"
-    ),
-    "contrast_weaken": Evidence("contrast", -1, "the span of tones has narrowed", "only a narrow span of tones is left"),
-    "saturate_strengthen": Evidence(
-        "colorfulness", +1, "colors are stronger than natural", "colors are pushed to the extreme"
-    ),
-    "saturate_weaken": Evidence("colorfulness", -1, "colors are weaker than natural", "much of the color is gone"),
-    "oversharpen": Evidence("sharpness", +1, "edges stand out more than they should", "edges stand out glaringly"),
-    "pixelate": Evidence("flatness", +1, "neighboring pixels form small tiles", "neighboring pixels form large tiles"),
-    "quantization": Evidence("flatness", +1, "tones fall into steps", "tones fall into wide, flat steps"),
-}
+_ROWS = {row.name: row for row in ROWS}
 MILD, STRONG = 1.15, 1.6  # factors between a measure and the reference's
 
 _ADVERBS = {
@@ -189,13 +106,13 @@ def prefers_a(states: tuple[State, State], pictures: tuple[np.ndarray, np.ndarra
 
 def evidence(label: str, severity: str, measures: Measures, reference: Measures) -> str | None:
     """What measurements say for a distortion; None where they do not, or where it would sound too weak or too strong."""
-    row = EVIDENCE[label]
+    row = _ROWS[label].evidence
     before, after = getattr(reference, row.measure), getattr(measures, row.measure)
     floor = 0.02 if row.measure == "flatness" else 0.5  # below it ratios mean nothing
     ratio = (max(after, floor) / max(before, floor)) ** row.sign
     if severity in _STRONG or (severity not in _WEAK and ratio >= STRONG):
         return row.strong if ratio >= STRONG else None
-    return row.mild if ratio >= MILD else None
+    return row.weak if ratio >= MILD else None
 
 
 def _account(subject: str, object_: str, state: State, measures: Measures, reference: Measures, rng) -> list[str]:
@@ -208,7 +125,8 @@ def _account(subject: str, object_: str, state: State, measures: Measures, refer
         takes_adjective = not name.startswith(("overly", "insufficient"))
         templates = (_SECOND, _NOUN_SECOND) if number else (_OPENINGS, _NOUN_OPENINGS)
         template = pick(templates[0] + takes_adjective * templates[1], rng)
-        effect = pick(EFFECTS[distortion.label][severity not in _WEAK], rng)
+        row = _ROWS[distortion.label]
+        effect = pick(row.weak_effects if severity in _WEAK else row.strong_effects, rng)
         sentences.append(capitalised(template.format(effect=effect, **words)))
         seen = evidence(distortion.label, severity, measures, reference)
         if seen and rng.random() < 0.7:

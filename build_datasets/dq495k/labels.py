@@ -11,14 +11,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from depictqa.errors import InputError
-from build_datasets.x_distortion import ANSWERS, CLASSES, FUNCTIONS, PAIRS, SEVERITY_NAMES, SEVERITY_NAMES_OF_TWO, UNSEEN_WITHOUT_REFERENCE
+from depictqa.prompts import NO_DISTORTION
+from build_datasets.x_distortion import (
+    ANSWERS,
+    CLASS_OF,
+    CLASSES,
+    FUNCTIONS,
+    PAIRS,
+    SEEN_WITHOUT_REFERENCE_FROM,
+    SEVERITY_NAMES,
+    SEVERITY_NAMES_OF_TWO,
+)
 from build_datasets.x_distortion import add_distortion as distort
 
 ALLOWED_PAIRS = tuple((first, second) for first, seconds in PAIRS.items() for second in seconds)
-CLASS_OF = {name: label for label, names in CLASSES.items() for name in names} | {
-    "blur_gaussian_lensmask": "blur",
-    "brightness_vignette": "darken",
-}
 SINGLE_KEYS = ("distortion_class", "distortion_name", "severity")
 MULTI_KEYS = ("distortion_classes", "distortion_names", "severities")
 
@@ -33,7 +39,7 @@ class Distortion:
 
     @property
     def is_seen_without_reference(self) -> bool:
-        return not (self.severity == 1 and self.label in UNSEEN_WITHOUT_REFERENCE)
+        return self.severity >= SEEN_WITHOUT_REFERENCE_FROM[self.label]
 
 
 State = tuple[Distortion, ...]
@@ -100,7 +106,7 @@ def is_seen_without_reference(state: State) -> bool:
 
 def named(state: State) -> list[str]:
     """The words of the answer vocabulary, in order; ["none"] for an undistorted picture."""
-    return [ANSWERS[distortion.label] for distortion in state] or ["none"]
+    return [ANSWERS[distortion.label] for distortion in state] or [NO_DISTORTION]
 
 
 def graded(state: State) -> list[tuple[str, str]]:

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from depictqa.prompts import NO_DISTORTION
+
 from build_datasets.dq495k import labels
-from build_datasets.x_distortion import ANSWERS, CLASSES, SEVERITY_NAMES, UNSEEN_WITHOUT_REFERENCE, add_distortion
+from build_datasets.x_distortion import ANSWERS, CLASSES, SEEN_WITHOUT_REFERENCE_FROM, SEVERITY_NAMES, add_distortion
 
 SHORT_SIDE = 224  # of every picture, pixels
 LONGEST = 1.5  # largest aspect ratio
@@ -23,7 +25,7 @@ class Distortion:
 
     @property
     def answer(self) -> str:
-        return "none" if self.label is None else ANSWERS[self.label]
+        return NO_DISTORTION if self.label is None else ANSWERS[self.label]
 
     @property
     def severity_name(self) -> str:
@@ -36,7 +38,7 @@ class Distortion:
 
     @property
     def is_seen_without_reference(self) -> bool:
-        return not (self.severity == 1 and self.label in UNSEEN_WITHOUT_REFERENCE)
+        return self.label is None or self.severity >= SEEN_WITHOUT_REFERENCE_FROM[self.label]
 
     def apply(self, img: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return img if self.name is None else add_distortion(img, self.severity, self.name, rng)

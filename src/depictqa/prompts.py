@@ -12,6 +12,21 @@ from dataclasses import dataclass
 
 from depictqa.errors import InputError
 
+DISTORTIONS = {  # class -> its word in the answer vocabulary
+    "blur": "blur",
+    "noise": "noise",
+    "compression": "compression",
+    "brighten": "overly high brightness",
+    "darken": "insufficient brightness",
+    "contrast_strengthen": "overly high contrast",
+    "contrast_weaken": "insufficient contrast",
+    "saturate_strengthen": "overly high saturation",
+    "saturate_weaken": "insufficient saturation",
+    "oversharpen": "oversharpening",
+    "pixelate": "pixelation",
+    "quantization": "color quantization",
+}
+NO_DISTORTION = "none"
 SINGLE_WORD_REQUEST = " Answer the question using a single word or phrase."
 IMAGE_PLACEHOLDER = "<image>"  # LLaVA-style mark in a first question; the image always comes first here
 

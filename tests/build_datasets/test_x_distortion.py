@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 
 from conftest import DATA, golden, image_path
+from depictqa.prompts import DISTORTIONS
 from build_datasets.x_distortion import (
     ANSWERS,
     BY_NAME_ONLY,
     CLASSES,
-    DISTORTIONS,
     FUNCTIONS,
     PAIRS,
     SEVERITY_NAMES,
@@ -99,8 +99,9 @@ def test_tables():
     """Names, their order and answers are the data's."""
     assert {name: list(functions) for name, functions in CLASSES.items()} == GOLDEN["distortions_dict"]
     assert list(BY_NAME_ONLY) == GOLDEN["extra_names_reachable_by_name"]
-    assert sum(map(len, DISTORTIONS.values())) == 35
-    assert list(ANSWERS) == list(CLASSES)
+    assert sum(map(len, CLASSES.values())) == 35
+    assert list(FUNCTIONS) == NAMES
+    assert list(ANSWERS) == list(DISTORTIONS)
     assert all(len(parameters) == len(SEVERITY_NAMES) == 5 for _, parameters in FUNCTIONS.values())
     assert len(SEVERITY_NAMES_OF_TWO) == 3
 

@@ -82,7 +82,7 @@ def test_classes_agree_with_scikit_learn(pairs):
     result = result_of(texts, answers)
     figures = {one.label: one for one in statistics.per_class(result)}
     labels = list(figures)
-    assert labels == list(statistics.DISTORTIONS)
+    assert labels == list(statistics.VOCABULARY)
     precision, recall, f1, support = precision_recall_fscore_support(answers, texts, labels=labels, zero_division=np.nan)
     for index, label in enumerate(labels):
         one = figures[label]

@@ -16,13 +16,13 @@ from depictqa.evaluation.correlation import CHOICES, Correlation, srcc_plcc
 from depictqa.evaluation.judge import VERSIONS, Judgement, Verdict
 from depictqa.evaluation.joining import Problems
 from depictqa.evaluation.plots import accuracy_figure, correlation_figure, png_bytes
-from depictqa.evaluation.statistics import DISTORTIONS, mcnemar
+from depictqa.evaluation.statistics import VOCABULARY, mcnemar
 from depictqa.evaluation.summary import accuracy_summary, correlation_summary
 
 NAMES = {"single_distortion": "one distortion", "multi_distortion": "several distortions", "rating": "better image",
          "choice": "multiple choice", "voting": "voting", "detail": "long answers", "verdicts": "judge"}  # fmt: skip
 _VERDICT = set(Verdict.__dataclass_fields__)
-_VOCABULARY = {name.lower() for name in DISTORTIONS}
+_WORDS = {name.lower() for name in VOCABULARY}
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def kind_of(answers: list[dict]) -> str:
     if all(text.strip() in CHOICES for text in texts):
         return "rating"
     names = [split_words(text) for text in texts]
-    if all(set(parts) <= _VOCABULARY for parts in names):
+    if all(set(parts) <= _WORDS for parts in names):
         return "multi_distortion" if any(len(parts) > 1 for parts in names) else "single_distortion"
     return "detail"
 

@@ -10,17 +10,13 @@ from scipy.stats import binomtest
 
 from depictqa.errors import InputError
 from depictqa.evaluation.accuracy import TASKS, Accuracy, Sample
+from depictqa.prompts import DISTORTIONS, NO_DISTORTION
 
 RESAMPLES = 10_000
 CALIBRATION_BINS = 10
 OTHER = "(other)"  # a predicted text that is no class
 
-# The answer vocabulary of the twelve classes of distortion, and of an undistorted picture.
-DISTORTIONS = (
-    *("Blur", "Noise", "Compression", "Oversharpening", "Pixelation", "Color quantization"),
-    *("Overly high brightness", "Insufficient brightness", "Overly high contrast", "Insufficient contrast"),
-    *("Overly high saturation", "Insufficient saturation", "None"),
-)
+VOCABULARY = tuple(word.capitalize() for word in (*DISTORTIONS.values(), NO_DISTORTION))
 
 
 def bootstrap_interval(values: np.ndarray, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
@@ -94,7 +90,7 @@ def class_labels(result: Accuracy) -> list[str]:
     """The classes of the true answers: the vocabulary of distortions where that covers them, else those that occur."""
     labels = TASKS[result.task].labels
     occurring = {label for sample in result.samples for label in labels(sample.answer)}
-    vocabulary = [label for name in DISTORTIONS for label in labels(name)]
+    vocabulary = [label for name in VOCABULARY for label in labels(name)]
     return vocabulary if occurring <= set(vocabulary) else sorted(occurring)
 
 

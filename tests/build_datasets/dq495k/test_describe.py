@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from skimage import data
 
-from build_datasets.dq495k.describe import EFFECTS, EVIDENCE, describe_one, describe_two, evidence, harm, prefers_a
+from build_datasets.dq495k.describe import describe_one, describe_two, evidence, harm, prefers_a
 from build_datasets.dq495k.labels import Distortion, apply, draw_one_or_two, generator, graded, named
 from build_datasets.dq495k.measure import measure
 from build_datasets.x_distortion import ANSWERS, CLASSES, SEVERITY_NAMES
+from build_datasets.x_distortion.classes import ROWS
 
 PHOTO = data.astronaut()[20:244, 120:420]
 REFERENCE = measure(PHOTO)
@@ -19,9 +20,9 @@ def distorted(*state: Distortion) -> np.ndarray:
     return apply(state, PHOTO, np.random.default_rng(0))
 
 
-@pytest.mark.parametrize("label", CLASSES)
-def test_a_strong_distortion_moves_the_measure_that_speaks_of_it(label):
-    row = EVIDENCE[label]
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_a_strong_distortion_moves_the_measure_that_speaks_of_it(row):
+    label, row = row.name, row.evidence
     strongest = measure(distorted(Distortion(label, CLASSES[label][0], 5)))
     change = getattr(strongest, row.measure) - getattr(REFERENCE, row.measure)
     assert change * row.sign > 0
@@ -54,11 +55,12 @@ def test_answers_name_what_is_there_and_nothing_else():
 
 
 def test_weak_distortions_are_not_called_strong_and_the_other_way_round():
-    for label, (weak, strong) in EFFECTS.items():
+    for row in ROWS:
+        label, weak, strong = row.name, row.weak_effects, row.strong_effects
         assert not set(weak) & set(strong)
         moved = measure(distorted(Distortion(label, CLASSES[label][-1], 5)))
-        assert evidence(label, "slight", moved, REFERENCE) in (None, EVIDENCE[label].mild)
-        assert evidence(label, "catastrophic", moved, REFERENCE) in (None, EVIDENCE[label].strong)
+        assert evidence(label, "slight", moved, REFERENCE) in (None, row.evidence.weak)
+        assert evidence(label, "catastrophic", moved, REFERENCE) in (None, row.evidence.strong)
         for severity, allowed in (1, weak), (2, weak), (4, strong), (5, strong):
             text = describe_one((Distortion(label, CLASSES[label][0], severity),), REFERENCE, REFERENCE, generator(1, label))
             assert any(effect in text.lower() for effect in (one.lower() for one in allowed))
