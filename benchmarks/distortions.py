@@ -9,11 +9,7 @@ disturbs least. Results must agree within a grey level, or the benchmark stops.
 
 import argparse
 import statistics
-import sys
 import time
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "build_datasets"))
 
 import cv2
 import numba

@@ -19,16 +19,12 @@ Image features are computed once per picture in all of them. Random weights answ
 import argparse
 import itertools
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(1, str(ROOT / "src"))  # after this folder: both have a train.py
-
 import torch
-from train import SHAPES, make_items, make_model
 
 from depictqa.data.images import open_image
 from depictqa.inference.assessor import Assessor, Question
@@ -36,6 +32,7 @@ from depictqa.model import sharing
 from depictqa.model.build import DTYPES
 from depictqa.model.generation import Sampling
 from depictqa.prompts import SINGLE_WORD_REQUEST, TASKS
+from train import SHAPES, make_items, make_model
 
 QUESTION = "Compared with the reference, which image has the better quality, Image A or Image B?"
 WHOLE = {"LEAST_SAVED": float("inf"), "shared_tokens": lambda *_: 0}  # of `sharing`: everything is read for every question

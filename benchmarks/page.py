@@ -20,15 +20,16 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests"), str(ROOT / "tests" / "serve")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]  # the tests' own parts of the demo
 
 import httpx
 import uvicorn
 import yaml
-from browser import is_up
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
-from stack import free_port, until
+
+from tests.serve.browser import is_up
+from tests.serve.stack import free_port, until
 
 CLIENTS, CHUNKS = 8, 10
 TEXTS = [" ".join(["word"] * count) for count in range(1, CHUNKS + 1)]
@@ -108,7 +109,7 @@ def main() -> None:
         path = Path(folder) / "serve.yaml"
         path.write_text(yaml.safe_dump(values), encoding="utf-8")
         command = [sys.executable, "-m", "depictqa.serve.web", "--cfg", str(path)]
-        process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT / "src")})
+        process = subprocess.Popen(command)
         try:
             url = f"http://127.0.0.1:{page}"
             until(lambda: is_up(url))

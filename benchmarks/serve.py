@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "src"), str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]  # the tests' own parts of the demo
 
 import httpx
 import numpy as np
@@ -84,7 +84,7 @@ class Servers:
     @staticmethod
     def _start(part: str, *arguments: str) -> subprocess.Popen:
         command = [sys.executable, "-m", f"depictqa.serve.{part}", *arguments]
-        return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, stderr=subprocess.DEVNULL)
+        return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
     def _wait(self, route: str) -> None:
         for _ in range(600):

@@ -23,8 +23,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "src"))
-
 import numpy as np
 import torch
 from PIL import Image
@@ -33,13 +31,12 @@ from torch import nn
 from depictqa.config import load_config
 from depictqa.data.images import open_image
 from depictqa.data.training import MicroBatches, TrainingItem, TrainingSet, load_batches
-from depictqa.model.attention import NAME as CAUSAL_BLOCKS
 from depictqa.model.build import DTYPES, build_model, build_preprocessor
-from depictqa.model.clip import VisionEncoder, describe_openai_vit
+from depictqa.model.clip import CLIPEncoder, describe_openai_vit
 from depictqa.model.depictqa import Conversation, DepictQA
 from depictqa.model.fusion import collate
 from depictqa.model.llm import add_lora
-from depictqa.model.preprocess import ImagePreprocessor, normalize
+from depictqa.model.preprocess import ImagePreprocessor
 from depictqa.model.tokenizer import load_tokenizer
 from depictqa.prompts import TASKS
 
@@ -82,7 +79,7 @@ def make_model(name: str, device: torch.device, dtype: torch.dtype, attention: s
     shape = SHAPES[name]
     torch.set_default_dtype(dtype)
     with torch.device(device):
-        vision_encoder = VisionEncoder(describe_openai_vit(shape.vit_width, shape.vit_layers, 14, 224, 768), "local")
+        vision_encoder = CLIPEncoder(describe_openai_vit(shape.vit_width, shape.vit_layers, 14, 224, 768), "local")
         nn.init.normal_(vision_encoder.proj)
         config = LlamaConfig(
             vocab_size=shape.vocabulary,
@@ -164,7 +161,7 @@ def train_plain(model, preprocess, items, args, folder: Path, watch: Stopwatch) 
     for number, item in enumerate(items, 1):
         embeds = []
         for path in item.image_paths:
-            pixels = normalize(preprocess(open_image(path), rng), torch.float32).to(watch.device, model.vision_encoder.dtype)
+            pixels = model.vision_encoder.normalize(preprocess(open_image(path), rng).to(watch.device))
             features, _ = model.vision_encoder([pixels])  # [1, N, C]
             if model.abstractor is not None:
                 features = model.abstractor(features)
@@ -229,8 +226,7 @@ def measure(args) -> dict:
     device, dtype = torch.device(args.device), DTYPES[args.dtype]
     torch.manual_seed(0)
     rate = matmul_rate(device, dtype)
-    ours = CAUSAL_BLOCKS if device.type == "cpu" else "sdpa"  # as train.py chooses
-    model, preprocess = make_model(args.model, device, dtype, ours if args.variant == "ours" else "eager")
+    model, preprocess = make_model(args.model, device, dtype, "sdpa" if args.variant == "ours" else "eager")
     watch = Stopwatch(device)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -255,12 +255,11 @@ print(totals.counts["ok"], totals.spent)
 @pytest.mark.slow
 def test_kill_9_and_resume_pays_for_no_answer_twice(tmp_path):
     ledger = tmp_path / "ledger.jsonl"
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     kills, generator = 0, random.Random(0)
     with ChatServer(delay=0.01) as server:
         command = [sys.executable, "-c", CHILD, server.url, str(ledger)]
         for _ in range(6):
-            child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+            child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
             before = server.calls.total()
             deadline = time.monotonic() + 30
             while server.calls.total() < before + 10 and child.poll() is None and time.monotonic() < deadline:
@@ -271,7 +270,7 @@ def test_kill_9_and_resume_pays_for_no_answer_twice(tmp_path):
             known = answered(ledger)
             calls = server.calls.copy()
             assert known <= {item for item, count in server.completed.items() if count}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         asked_again = {item for item in known if server.calls[item] != calls[item]}
     assert kills >= 3

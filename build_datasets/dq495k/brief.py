@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from depictqa.answers import write_json
-from depictqa.errors import exit_cleanly
 from build_datasets.dq495k import questions
 from build_datasets.dq495k.files import Meta, draw_names, of_photos, read_metas, read_split, relative_to
 from build_datasets.dq495k.labels import MULTI_KEYS, SINGLE_KEYS, from_fields, generator, is_seen_without_reference
 from build_datasets.dq495k.questions import ANY, ONE, TWO
+from depictqa.answers import write_json
+from depictqa.errors import exit_cleanly
 
 MOST_TEST_NAMES = 5000
 SEEDS = {"sd": 132, "md": 133}

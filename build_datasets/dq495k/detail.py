@@ -3,13 +3,13 @@
 import argparse
 from pathlib import Path
 
-from depictqa.answers import write_json
-from depictqa.errors import exit_cleanly
 from build_datasets.dq495k import questions
 from build_datasets.dq495k.brief import add_root, spoken
 from build_datasets.dq495k.files import Meta, read_metas, relative_to
 from build_datasets.dq495k.labels import MULTI_KEYS, SINGLE_KEYS, generator
 from build_datasets.dq495k.responses import pictures_of
+from depictqa.answers import write_json
+from depictqa.errors import exit_cleanly
 
 
 def is_refusal(text: str) -> bool:

@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,12 +16,21 @@ import numpy as np
 from joblib import delayed
 from tqdm import tqdm
 
+from build_datasets.dq495k import labels, parallel
+from build_datasets.dq495k.files import (
+    SHOWN,
+    list_photos,
+    read_names,
+    read_split,
+    shrink,
+    write_bytes,
+    write_meta,
+    write_png,
+)
+from build_datasets.dq495k.labels import Distortion, Draw, State, generator
 from depictqa.answers import read_json
 from depictqa.data.images import open_image
 from depictqa.errors import InputError, exit_cleanly
-from build_datasets.dq495k import labels, parallel
-from build_datasets.dq495k.files import SHOWN, list_photos, read_names, read_split, shrink, write_bytes, write_meta, write_png
-from build_datasets.dq495k.labels import Distortion, Draw, State, generator
 
 SHORT_SIDE = 224  # larger pictures are shrunk to it, pixels
 UNFINISHED = ".unfinished.json"  # in the folder of metas, while a run with --noskip is under way

@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from depictqa.errors import InputError
-from depictqa.prompts import NO_DISTORTION
 from build_datasets.x_distortion import (
     ANSWERS,
     CLASS_OF,
@@ -23,6 +21,8 @@ from build_datasets.x_distortion import (
     SEVERITY_NAMES_OF_TWO,
 )
 from build_datasets.x_distortion import add_distortion as distort
+from depictqa.errors import InputError
+from depictqa.prompts import NO_DISTORTION
 
 ALLOWED_PAIRS = tuple((first, second) for first, seconds in PAIRS.items() for second in seconds)
 SINGLE_KEYS = ("distortion_class", "distortion_name", "severity")

@@ -9,10 +9,10 @@ import json
 import re
 from pathlib import Path
 
-from depictqa.answers import read_items, write_json
-from depictqa.errors import InputError, exit_cleanly
 from build_datasets.dq495k.files import SHOWN
 from build_datasets.dq495k.labels import from_fields, is_seen_without_reference
+from depictqa.answers import read_items, write_json
+from depictqa.errors import InputError, exit_cleanly
 
 _REFERENCE = r"(?:(?:the|its|a|an) )?(?:(?:given|original|pristine|high-quality|undistorted) )*(?:reference|original)(?: image| picture| photo| version)?"
 _PHRASE = (

@@ -6,8 +6,8 @@ pictures alone.
 
 from pathlib import Path
 
-from depictqa.chat_api import image_part, system_message, user_message
 from build_datasets.dq495k.labels import State, graded
+from depictqa.chat_api import image_part, system_message, user_message
 
 _SYSTEM = (
     "You write training answers for a model that assesses image quality. You judge technical quality only: sharpness, noise, "

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from depictqa.prompts import SINGLE_WORD_REQUEST
 from build_datasets.dq495k.labels import State, named
+from depictqa.prompts import SINGLE_WORD_REQUEST
 
 ANY, ONE, TWO = 0, 1, 2  # what a question says about the number of distortions
 

@@ -13,13 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from depictqa.answers import read_items, write_json
-from depictqa.errors import InputError, exit_cleanly
-from depictqa.prompts import SINGLE_WORD_REQUEST
 from build_datasets.dq495k import questions
 from build_datasets.dq495k.brief import spoken
 from build_datasets.dq495k.files import SHOWN, read_split
 from build_datasets.dq495k.labels import generator
+from depictqa.answers import read_items, write_json
+from depictqa.errors import InputError, exit_cleanly
+from depictqa.prompts import SINGLE_WORD_REQUEST
 
 LISTED = 2000  # pictures whose pairs are listed before drawing
 VOTING_QUERY = "Which image has the better quality, Image A or Image B?" + SINGLE_WORD_REQUEST

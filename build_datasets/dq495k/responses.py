@@ -12,15 +12,15 @@ import numpy as np
 from joblib import delayed
 from tqdm import tqdm
 
+from build_datasets.dq495k import describe, parallel, prompts
+from build_datasets.dq495k.files import Meta, read_metas, write_meta
+from build_datasets.dq495k.labels import State, from_fields, generator
+from build_datasets.dq495k.measure import measure
 from depictqa import chat_api
 from depictqa.answers import index_by_id, read_items
 from depictqa.chat_api import OK, Reply, Request
 from depictqa.data.images import open_image
 from depictqa.errors import InputError, exit_cleanly
-from build_datasets.dq495k import describe, parallel, prompts
-from build_datasets.dq495k.files import Meta, read_metas, write_meta
-from build_datasets.dq495k.labels import State, from_fields, generator
-from build_datasets.dq495k.measure import measure
 
 MAX_TOKENS = {"refA": 200, "refAB": 230}
 CHOICES = ("Image A", "Image B")

@@ -4,9 +4,9 @@ import argparse
 import random
 from pathlib import Path
 
+from build_datasets.dq495k.files import list_photos
 from depictqa.answers import write_json
 from depictqa.errors import InputError, exit_cleanly
-from build_datasets.dq495k.files import list_photos
 
 
 @exit_cleanly

@@ -23,10 +23,6 @@ import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from depictqa.answers import read_json, write_json
-from depictqa.data.images import open_image
-from depictqa.errors import InputError, exit_cleanly
-from depictqa.prompts import SINGLE_WORD_REQUEST
 from build_datasets.dq495k import questions
 from build_datasets.dq495k.describe import describe_one, describe_two
 from build_datasets.dq495k.files import write_png
@@ -34,6 +30,10 @@ from build_datasets.dq495k.measure import measure
 from build_datasets.nano import wording
 from build_datasets.nano.photos import load_photos, test_photos
 from build_datasets.nano.samples import CLEAN, LABELS, Distortion, draw_distortion, draw_size, draw_view
+from depictqa.answers import read_json, write_json
+from depictqa.data.images import open_image
+from depictqa.errors import InputError, exit_cleanly
+from depictqa.prompts import SINGLE_WORD_REQUEST
 
 TEST_SINGLES_PER_LABEL, TEST_PAIRS, TEST_DETAILS = 30, 300, 40
 
@@ -230,6 +230,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    from build_datasets.nano import build as module  # by this name workers find its functions, and keep the photos they load
+    from build_datasets.nano import (
+        build as module,  # by this name workers find its functions, and keep the photos they load
+    )
 
     module.main()

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from depictqa.errors import exit_cleanly
 from build_datasets.nano.clip import CLIP, contrastive_loss
 from build_datasets.nano.photos import load_photos, test_photos
 from build_datasets.nano.samples import CLEAN, LABELS, Distortion, draw_distortion, draw_size, draw_view
 from build_datasets.x_distortion import CLASSES
+from depictqa.errors import exit_cleanly
 
 CONTEXT = 16
 CHECK_SECONDS = 120

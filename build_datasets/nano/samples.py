@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from depictqa.prompts import NO_DISTORTION
-
 from build_datasets.dq495k import labels
 from build_datasets.x_distortion import ANSWERS, CLASSES, SEEN_WITHOUT_REFERENCE_FROM, SEVERITY_NAMES, add_distortion
+from depictqa.prompts import NO_DISTORTION
 
 SHORT_SIDE = 224  # of every picture, pixels
 LONGEST = 1.5  # largest aspect ratio

@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from depictqa.prompts import DISTORTIONS
-
 from build_datasets.x_distortion import blur, brightness, compression, contrast, detail, noise, quantization, saturation
+from depictqa.prompts import DISTORTIONS
 
 Function = tuple[Callable, tuple[Any, ...]]  # what distorts, and its parameter at severity 1..5
 

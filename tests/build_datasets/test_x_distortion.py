@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import DATA, golden, image_path
-from depictqa.prompts import DISTORTIONS
 from build_datasets.x_distortion import (
     ANSWERS,
     BY_NAME_ONLY,
@@ -18,6 +16,8 @@ from build_datasets.x_distortion import (
     SEVERITY_NAMES_OF_TWO,
     add_distortion,
 )
+from conftest import DATA, golden, image_path
+from depictqa.prompts import DISTORTIONS
 
 GOLDEN = golden("distortions/distortions.json")
 ARRAYS = np.load(DATA / "distortions" / "arrays.npz")

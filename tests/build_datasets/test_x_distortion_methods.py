@@ -8,11 +8,11 @@ from PIL import Image
 from scipy import ndimage
 from skimage.filters import threshold_multiotsu
 
-from conftest import image_path
 from build_datasets.x_distortion import add_distortion
 from build_datasets.x_distortion.blur import blur_jitter
 from build_datasets.x_distortion.median_cut import median_cut
 from build_datasets.x_distortion.quantization import BINS, multi_otsu, quantization_hist, quantization_otsu
+from conftest import image_path
 
 PHOTO = np.array(Image.open(image_path("s13_260x203.png")).convert("RGB"))
 

@@ -1,7 +1,6 @@
 """The golden runs of the original evaluation, and how to run one of ours."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,6 @@ PAIRS = [case for case in CASES if case["name"] == "multi_pair"]
 
 
 def run_script(script: str, *args, cwd: Path = EVAL, **options) -> subprocess.CompletedProcess:
-    """Run an entry point of src/eval as a user would, without the package installed."""
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    """Run an entry point of src/eval as a user would."""
     command = [sys.executable, str(ROOT / "src" / "eval" / script), *map(str, args)]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, **options)
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=120, **options)

@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from scipy.stats import kendalltau, pearsonr, spearmanr
 
 from depictqa.errors import InputError
-from depictqa.evaluation.correlation import agreement, fit_logistic4, fit_logistic5, logistic4, logistic5, srcc_plcc, vote
+from depictqa.evaluation.correlation import (
+    agreement,
+    fit_logistic4,
+    fit_logistic5,
+    logistic4,
+    logistic5,
+    srcc_plcc,
+    vote,
+)
 
 COMPARISONS = [
     {"id": 0, "image_ref": "r", "image_A": "x", "image_B": "y"},

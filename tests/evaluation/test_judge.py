@@ -5,8 +5,8 @@ import pytest
 
 from depictqa.chat_api import Options
 from depictqa.errors import InputError
-from depictqa.evaluation.judge import NO_SCORE, VERSIONS, Judgement, Verdict, judge, parse_scores, read_prompt
 from depictqa.evaluation.joining import Problems
+from depictqa.evaluation.judge import NO_SCORE, VERSIONS, Judgement, Verdict, judge, parse_scores, read_prompt
 from tests.chat_server import ChatServer
 from tests.evaluation.goldens import DATA
 

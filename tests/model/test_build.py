@@ -8,7 +8,7 @@ from conftest import ARTIFACTS, tiny_config
 from depictqa.config import load_config
 from depictqa.errors import InputError
 from depictqa.model.build import assemble, build_model, pick_device, pick_dtype
-from depictqa.model.clip import VisionEncoder, describe_openai_vit
+from depictqa.model.clip import CLIPEncoder, describe_openai_vit
 from depictqa.model.delta import delta_keys
 from depictqa.model.tokenizer import load_tokenizer
 
@@ -23,7 +23,7 @@ def published_model(tmp_path, **model):
         vocab_size=32000, hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32
     )
     with torch.device("meta"):
-        encoder = VisionEncoder(describe_openai_vit(1024, 24, 14, 224, 768), "local").requires_grad_(False)
+        encoder = CLIPEncoder(describe_openai_vit(1024, 24, 14, 224, 768), "local").requires_grad_(False)
         llm = LlamaForCausalLM(llama).requires_grad_(False)
         return assemble(config, encoder, llm, load_tokenizer(ARTIFACTS / "llm_tiny"))
 

@@ -7,7 +7,8 @@ from transformers import CLIPVisionModelWithProjection
 
 from conftest import ARTIFACTS, DATA
 from depictqa.errors import InputError
-from depictqa.model.clip import VisionEncoder, describe_openai_vit, load_vision_encoder
+from depictqa.model.build import load_vision_encoder
+from depictqa.model.clip import CLIPEncoder, describe_openai_vit
 
 ARCHIVE = ARTIFACTS / "clip_tiny" / "ViT-tiny-14.pt"
 GOLDEN = np.load(DATA / "vision" / "clip_features.npz")
@@ -64,7 +65,7 @@ def test_frozen_and_float32_whatever_the_file_holds():
 
 def test_vit_l_14_has_the_published_size():
     with torch.device("meta"):
-        encoder = VisionEncoder(describe_openai_vit(1024, 24, 14, 224, 768), "local")
+        encoder = CLIPEncoder(describe_openai_vit(1024, 24, 14, 224, 768), "local")
     assert sum(parameter.numel() for parameter in encoder.parameters()) == 303_966_208
 
 

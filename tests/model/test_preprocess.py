@@ -5,15 +5,17 @@ import random
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from conftest import DATA, golden, image_path
+from conftest import ARTIFACTS, DATA, golden, image_path
 from depictqa.data.images import open_image
-from depictqa.model.preprocess import ImagePreprocessor, normalize
+from depictqa.model.clip import load_clip
+from depictqa.model.preprocess import ImagePreprocessor
 
 GOLDEN = golden("preprocess/preprocess.json")
 FULL = np.load(DATA / "preprocess" / "preprocess_full.npz")
+
+ENCODER = load_clip(ARTIFACTS / "clip_tiny" / "ViT-tiny-14.pt", "local")
 
 
 def name(case) -> str:
@@ -29,7 +31,7 @@ def test_golden_picture(case):
     assert hashlib.sha256(pixels.permute(1, 2, 0).contiguous().numpy().tobytes()).hexdigest() == case["uint8_hwc_sha256"]
     if rng is not None:
         assert rng.random() == case["next_random_random"]
-    values = normalize(pixels, torch.float32)
+    values = ENCODER.normalize(pixels)
     np.testing.assert_allclose(values.flatten()[case["sample_flat_index"]], case["sample_value"], atol=1e-5)
     if "full_array" in case:
         np.testing.assert_allclose(values, FULL[case["full_array"]], atol=1e-5)

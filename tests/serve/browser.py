@@ -9,7 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
-from stack import ROOT, Stack, get, until
+
+from tests.serve.stack import ROOT, Stack, get, until
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 NANO = ROOT / "experiments" / "Nano" / "config.yaml"

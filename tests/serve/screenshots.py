@@ -8,9 +8,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-from browser import Visitor, chromium, start_nano, start_page
-from stack import Stack
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]  # the tests' own parts of the demo
+from tests.serve.browser import Visitor, chromium, start_nano, start_page
+from tests.serve.stack import Stack
 
 QUALITY = 70  # of the JPEG files
 

@@ -2,16 +2,12 @@
 
 import json
 import signal
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from browser import Visitor, chromium, start_nano, start_page  # noqa: E402
-from stack import PICTURE, QUESTION, Stack, get, until  # noqa: E402
-
-from conftest import image_path  # noqa: E402
+from conftest import image_path
+from tests.serve.browser import Visitor, chromium, start_nano, start_page
+from tests.serve.stack import PICTURE, QUESTION, Stack, get, until
 
 pytestmark = pytest.mark.slow
 

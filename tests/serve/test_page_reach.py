@@ -9,9 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from browser import start_page  # noqa: E402
-from stack import ROOT, Stack  # noqa: E402
+from tests.serve.browser import start_page
+from tests.serve.stack import ROOT, Stack
 
 pytestmark = pytest.mark.slow
 SECRET = "a line that nobody outside may read"

@@ -7,15 +7,12 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import httpx
 import pytest
 
 from conftest import tiny_config
-
-sys.path.insert(0, str(Path(__file__).parent))
-from stack import OTHER, PICTURE, QUESTION, ROOT, Stack, chunks, get, until  # noqa: E402
+from tests.serve.stack import OTHER, PICTURE, QUESTION, ROOT, Stack, chunks, get, until
 
 pytestmark = pytest.mark.slow
 
@@ -243,7 +240,7 @@ def test_absent_weights_stop_the_worker_with_the_line_of_infer(tmp_path):
 def test_port_in_use_is_one_line(stack):
     done = subprocess.run(
         [sys.executable, "-m", "depictqa.serve.controller", "--cfg", stack.config()[0]],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        env={**os.environ, },
         capture_output=True,
         text=True,
     )

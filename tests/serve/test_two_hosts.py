@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import yaml
@@ -14,7 +13,6 @@ import yaml
 from conftest import image_path, tiny_config
 from namespaces import IN_NAMESPACE, needs_iproute
 
-SRC = Path(__file__).parents[2] / "src"
 CONTROLLER, WORKER = "10.77.0.1", "10.77.0.2"
 ASKING = """
 import asyncio, json, sys
@@ -37,7 +35,7 @@ HIDDEN = 'mount -t tmpfs none "$0" && test -z "$(ls "$0")" && exec "$@"'  # a fo
 
 
 def on(node: str, *command, **options) -> subprocess.Popen:
-    environment = {**os.environ, "PYTHONPATH": str(SRC), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen([*IN_NAMESPACE, node, *map(str, command)], env=environment, text=True, **options)
 
 

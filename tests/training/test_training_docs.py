@@ -23,7 +23,6 @@ def test_every_command_of_the_page_runs(tmp_path):
     (tmp_path / "bin" / "python").chmod(0o755)
     environment = os.environ | {
         "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
-        "PYTHONPATH": str(SRC),
         "OMP_NUM_THREADS": "1",
     }
     blocks = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)

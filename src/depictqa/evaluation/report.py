@@ -13,8 +13,8 @@ from depictqa.answers import read_items, read_json
 from depictqa.errors import InputError
 from depictqa.evaluation.accuracy import Accuracy, evaluate, split_words
 from depictqa.evaluation.correlation import CHOICES, Correlation, srcc_plcc
-from depictqa.evaluation.judge import VERSIONS, Judgement, Verdict
 from depictqa.evaluation.joining import Problems
+from depictqa.evaluation.judge import VERSIONS, Judgement, Verdict
 from depictqa.evaluation.plots import accuracy_figure, correlation_figure, png_bytes
 from depictqa.evaluation.statistics import VOCABULARY, mcnemar
 from depictqa.evaluation.summary import accuracy_summary, correlation_summary

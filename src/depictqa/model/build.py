@@ -1,19 +1,31 @@
 """From a config to a model: the one place that wires the parts."""
 
+import json
+from collections.abc import Callable
+from pathlib import Path
+
 import torch
 from easydict import EasyDict
 
 from depictqa.config import require_file
 from depictqa.errors import InputError
 from depictqa.model.abstractor import Abstractor
-from depictqa.model.clip import VisionEncoder, load_vision_encoder
+from depictqa.model.clip import load_clip
 from depictqa.model.delta import load_delta
 from depictqa.model.depictqa import DepictQA
 from depictqa.model.llm import PROJECTIONS, add_lora, as_folder, load_llm
 from depictqa.model.preprocess import ImagePreprocessor
+from depictqa.model.siglip import load_siglip
 from depictqa.model.tokenizer import load_tokenizer
+from depictqa.model.vision import VisionEncoder
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+ENCODERS: dict[str, Callable[[Path, str], VisionEncoder]] = {  # `model_type` of a Hugging Face folder's config.json
+    "clip": load_clip,
+    "clip_vision_model": load_clip,
+    "siglip": load_siglip,
+    "siglip_vision_model": load_siglip,
+}
 
 
 def pick_device(name: str) -> torch.device:
@@ -66,6 +78,23 @@ def build_model(config: EasyDict, device: torch.device, dtype: torch.dtype, delt
     if delta:
         load_delta(model, paths["delta_path"])
     return model.to(device)
+
+
+def load_vision_encoder(path: Path, feature_type: str) -> VisionEncoder:
+    """Load a frozen encoder in float32: OpenAI's CLIP from a file, or what a Hugging Face folder says it is.
+
+    Raises:
+        InputError: the file or folder holds no encoder of a known kind.
+    """
+    if not path.is_dir():
+        return load_clip(path, feature_type)
+    try:
+        model_type = json.loads((path / "config.json").read_text(encoding="utf-8"))["model_type"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a model folder (config.json: {type(error).__name__})") from None
+    if model_type not in ENCODERS:
+        raise InputError(f"{path}: expected a vision encoder of type {', '.join(ENCODERS)}; found {model_type!r}")
+    return ENCODERS[model_type](path, feature_type)
 
 
 def check_adaptation(config: EasyDict) -> None:

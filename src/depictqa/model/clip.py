@@ -1,4 +1,4 @@
-"""The vision encoder: CLIP's ViT at any resolution, on transformers' `CLIPVisionModel`.
+"""CLIP's ViT at any resolution, on transformers' `CLIPVisionModel`: the encoder of the published checkpoints.
 
 Reads OpenAI's TorchScript archives (`ViT-L-14.pt`), plain state dicts with OpenAI's key names, and Hugging Face
 CLIP folders. Knows nothing of projectors or language.
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from depictqa.errors import InputError
+from depictqa.model.vision import VisionEncoder, padding_mask
 from depictqa.model.weights import load_torch_file
 
 # OpenAI's names -> transformers' names. The fused query/key/value projection is split in `_from_openai`.
@@ -33,7 +34,7 @@ _OPENAI_NAMES = (
 )
 
 
-class VisionEncoder(nn.Module):
+class CLIPEncoder(VisionEncoder):
     """CLIP's ViT over pictures of any size.
 
     Args:
@@ -49,14 +50,10 @@ class VisionEncoder(nn.Module):
         del self.vit.embeddings.position_ids  # `position_table` takes its place
         self.proj = nn.Parameter(torch.empty(config.hidden_size, config.projection_dim))
         self.patch_size = config.patch_size
+        self.feature_size = config.projection_dim if feature_type == "global" else config.hidden_size
 
-    @property
-    def feature_size(self) -> int:
-        return self.proj.shape[1] if self.feature_type == "global" else self.proj.shape[0]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.proj.dtype
+    def num_tokens(self, height: int, width: int) -> int:
+        return 1 if self.feature_type == "global" else super().num_tokens(height, width)
 
     def forward(self, images: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Encode normalised pictures, whatever their sizes, in one pass.
@@ -68,7 +65,7 @@ class VisionEncoder(nn.Module):
             features: local [B, N, C] with N the largest number of patches; global [B, 1, projection].
             padding_mask: [B, N], True behind the patches of smaller pictures; None where there is no padding.
         """
-        grids = [(image.shape[1] // self.patch_size, image.shape[2] // self.patch_size) for image in images]
+        grids = [self.grid(*image.shape[1:]) for image in images]
         counts = [height * width for height, width in grids]
         embeddings = self.vit.embeddings
         weight = embeddings.patch_embedding.weight.flatten(1)  # [C, 3 * patch * patch]
@@ -79,17 +76,16 @@ class VisionEncoder(nn.Module):
             torch.cat([class_token, patch]) + table for patch, table in zip(patches.split(counts), tables, strict=True)
         ]
         hidden = nn.utils.rnn.pad_sequence(sequences, batch_first=True)  # [B, 1 + N, C]
-        padding_mask = attention_mask = None
-        if min(counts) < max(counts):
-            steps = torch.arange(hidden.shape[1], device=hidden.device)
-            padding_mask = steps[None] > torch.tensor(counts).to(hidden.device, non_blocking=True)[:, None]  # [B, 1 + N]
-            attention_mask = hidden.new_zeros(padding_mask.shape).masked_fill(padding_mask, float("-inf"))
-            attention_mask = attention_mask[:, None, None].expand(-1, -1, len(steps), -1)  # [B, 1, 1 + N, 1 + N]
+        padded = padding_mask([1 + count for count in counts], hidden.device)  # [B, 1 + N]
+        attention_mask = None
+        if padded is not None:
+            attention_mask = hidden.new_zeros(padded.shape).masked_fill(padded, float("-inf"))
+            attention_mask = attention_mask[:, None, None].expand(-1, -1, padded.shape[1], -1)  # [B, 1, 1 + N, 1 + N]
         hidden = self.vit.pre_layrnorm(hidden)
         hidden = self.vit.encoder(inputs_embeds=hidden, attention_mask=attention_mask).last_hidden_state
         if self.feature_type == "global":
             return self.vit.post_layernorm(hidden[:, :1]) @ self.proj, None
-        return hidden[:, 1:], None if padding_mask is None else padding_mask[:, 1:]
+        return hidden[:, 1:], None if padded is None else padded[:, 1:]
 
     def _patchify(self, image: torch.Tensor) -> torch.Tensor:
         """[3, H, W] -> [N, 3 * patch * patch], row by row: what a convolution with that stride sees."""
@@ -111,19 +107,18 @@ class VisionEncoder(nn.Module):
         return torch.cat([table[:1].float(), grid.flatten(2)[0].T])
 
 
-def load_vision_encoder(path: str | Path, feature_type: str) -> VisionEncoder:
+def load_clip(path: Path, feature_type: str) -> CLIPEncoder:
     """Load a frozen encoder in float32 from an archive, a state dict or a Hugging Face CLIP folder.
 
     Raises:
         InputError: the path is absent or holds no CLIP vision encoder.
     """
-    path = Path(path)
     if path.is_dir():
         config, weights = _from_folder(path)
     else:
         config, weights = _from_openai(load_torch_file(path), path)
     with torch.device("meta"):
-        encoder = VisionEncoder(config, feature_type)
+        encoder = CLIPEncoder(config, feature_type)
     missing, unexpected = encoder.load_state_dict(weights, strict=False, assign=True)
     if missing or unexpected:
         raise InputError(f"{path}: not a CLIP vision encoder: missing {missing[:3]}, unexpected {unexpected[:3]}")

@@ -1,4 +1,4 @@
-"""DepictQA: frozen CLIP -> [abstractor] -> projector -> Llama with LoRA. The whole forward is on this page.
+"""DepictQA: frozen encoder -> [abstractor] -> projector -> LLM with LoRA. The whole forward is on this page.
 
 Parts are passed in; `build_model` wires them from a config. Attribute names (`vision_proj`, `abstractor`, `llm`)
 are the file format of released deltas: see `model.delta`.
@@ -14,11 +14,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from depictqa.model.abstractor import Abstractor
-from depictqa.model.clip import VisionEncoder
-from depictqa.model.decoder import hidden_states_at
 from depictqa.model.fusion import Fused, collate, for_training
-from depictqa.model.preprocess import normalize
 from depictqa.model.tokenizer import Tokenizer
+from depictqa.model.vision import VisionEncoder
 from depictqa.prompts import FORMATS, Task, render, render_answer, render_question
 
 LEAST_SHARE = 0.75  # pictures share a pass through the ViT if the smaller has this share of the larger's pixels
@@ -54,7 +52,7 @@ class DepictQA(nn.Module):
     Args:
         vision_encoder: frozen; its parameters are not part of a delta.
         abstractor: None feeds every patch token to the LLM.
-        llm: Llama with LoRA.
+        llm: a causal LM with LoRA.
         conv_type: a key of `prompts.FORMATS`.
         unique_tag: image tags name the image's role.
         max_tokens: training conversations are cut from the right at this many tokens.
@@ -101,17 +99,19 @@ class DepictQA(nn.Module):
         """Pictures, uint8 [3, H, W] of any sizes, to what stands between the text: a list of [N_i, D]."""
         embeds: list[torch.Tensor] = [torch.empty(0)] * len(images)
         for group in _similar_sizes(images, self.least_share):
-            pixels = [normalize(images[i].to(self.device), self.vision_encoder.dtype) for i in group]
+            sizes = [images[i].shape[1:] for i in group]
+            pixels = [self.vision_encoder.normalize(images[i].to(self.device)) for i in group]
             with torch.no_grad():
                 features, padding_mask = self.vision_encoder(pixels)  # [B, N, C], [B, N]
-            if self.abstractor is not None:
-                size = self.vision_encoder.patch_size
-                grids = [(images[i].shape[1] // size, images[i].shape[2] // size) for i in group]
-                features, padding_mask = self.abstractor(features, padding_mask, grids), None  # [B, Q, C]
+            if self.abstractor is None:
+                lengths = [self.vision_encoder.num_tokens(*size) for size in sizes]
+            else:
+                grids = [self.vision_encoder.grid(*size) for size in sizes]
+                features = self.abstractor(features, padding_mask, grids)  # [B, Q, C]
+                lengths = [features.shape[1]] * len(group)
             projected = self.vision_proj(features)  # [B, N, D]
-            for row, i in enumerate(group):
-                patches = images[i][0].numel() // self.vision_encoder.patch_size**2
-                embeds[i] = projected[row] if padding_mask is None else projected[row, :patches]
+            for i, row, length in zip(group, projected, lengths, strict=True):
+                embeds[i] = row[:length]
         return embeds
 
     def fuse_question(self, task: Task, image_embeds: Sequence[torch.Tensor], question: str) -> Fused:
@@ -148,7 +148,12 @@ class DepictQA(nn.Module):
         fused = [self.fuse_conversation(c, [next(embeds) for _ in c.images]) for c in conversations]
         batch = for_training(fused, collate(fused, self.embed_tokens, padding_side="right"))
         llama = self.llm.get_base_model()
-        hidden = hidden_states_at(llama.model, batch)  # [targets of the batch, D]
+        hidden = llama.model(
+            inputs_embeds=batch.inputs_embeds,
+            attention_mask=batch.mask,
+            position_ids=batch.position_ids,
+            use_cache=False,
+        ).last_hidden_state[batch.rows, batch.places]  # [targets of the batch, D]
         targets, rows, counts = (
             values.to(hidden.device, non_blocking=True)
             for values in (batch.targets, batch.rows, batch.rows.bincount(minlength=len(fused)))

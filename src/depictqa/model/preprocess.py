@@ -1,17 +1,13 @@
 """Pictures to tensors: any size in, a multiple of the patch size out.
 
-Works on the CPU and stays in uint8: loader workers hand small tensors on, `normalize` runs on the model's device.
+Works on the CPU and stays in uint8: loader workers hand small tensors on; the encoder normalises them on its device.
 """
 
-import functools
 import random
 
 import numpy as np
 import torch
 from PIL import Image
-
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class ImagePreprocessor:
@@ -85,15 +81,3 @@ def _center(image: Image.Image, width: int, height: int) -> Image.Image:
     left, top = round((padded[0] - width) / 2.0), round((padded[1] - height) / 2.0)
     offset = (left - pad_left, top - pad_top)
     return image.crop((*offset, offset[0] + width, offset[1] + height))  # outside the picture crop() gives black
-
-
-@functools.cache
-def _statistics(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """CLIP's mean and standard deviation, [3, 1, 1] each."""
-    return tuple(torch.tensor(values, device=device).view(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
-
-
-def normalize(pixels: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """uint8 [..., 3, H, W] -> CLIP-normalised `dtype`, computed in float32."""
-    mean, std = _statistics(pixels.device)
-    return ((pixels.float() / 255 - mean) / std).to(dtype)

@@ -5,8 +5,6 @@ import os
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 
-import torch
-
 from depictqa.model.fusion import Fused
 
 Beginning = tuple[tuple[int, ...] | int, ...]  # of a prompt: token ids of a text, or which image

@@ -21,7 +21,6 @@ def start(device: torch.device) -> torch.device:
         this process's device.
     """
     os.environ["DS_ACCELERATOR"] = device.type  # read when deepspeed is imported
-    import deepspeed.comm  # before there is a group: its functions would keep that as a default, for good
 
     backend = {"cuda": "nccl", "cpu": "gloo"}[device.type]
     os.environ.setdefault("LOCAL_RANK", "0")

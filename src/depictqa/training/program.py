@@ -15,7 +15,6 @@ from torch import distributed
 from depictqa.config import load_config, parse_overrides, require_file
 from depictqa.data.training import MicroBatches, TrainingItem, TrainingSet, estimate_tokens, load_batches, read_mixture
 from depictqa.errors import InputError
-from depictqa.model.attention import NAME as CAUSAL_BLOCKS
 from depictqa.model.build import build_model, build_preprocessor, pick_device
 from depictqa.model.delta import load_delta
 from depictqa.model.depictqa import DepictQA
@@ -208,7 +207,6 @@ def _load_model(config: EasyDict, device: torch.device, dtype: torch.dtype, stat
     if not config.train.tune_llm:
         model.llm.requires_grad_(False)
     if device.type == "cpu":
-        model.llm.get_base_model().set_attn_implementation(CAUSAL_BLOCKS)
         model.least_share = 1  # a pass through the ViT for each size: sharing one would only add padding
     if config.train.gradient_checkpointing:
         model.llm.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from depictqa.prompts import SINGLE_WORD_REQUEST
 from build_datasets.dq495k import brief, questions
 from build_datasets.dq495k.files import Meta, draw_names
 from build_datasets.dq495k.labels import Distortion, to_fields
+from depictqa.prompts import SINGLE_WORD_REQUEST
 
 NOISE, DARK = Distortion("noise", "noise_poisson", 3), Distortion("darken", "brightness_darken_shfit_RGB", 1)
 

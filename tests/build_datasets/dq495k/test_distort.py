@@ -17,8 +17,8 @@ from PIL import Image
 from scipy.stats import chisquare
 
 from build_datasets.dq495k import distort, labels
-from tests.build_datasets.dq495k.photos import SCRIPTS, write_crops
 from build_datasets.x_distortion import CLASSES
+from tests.build_datasets.dq495k.photos import SCRIPTS, write_crops
 
 GOLDENS = Path(__file__).parents[2] / "data" / "add_distortion"
 CASES = {case["name"]: case for case in json.loads((GOLDENS / "expected.json").read_text())}
@@ -242,9 +242,8 @@ print(deaths)
 
 
 def program(kind: str, *arguments: str, **options) -> subprocess.Popen:
-    environment = os.environ | {"PYTHONPATH": f"{SCRIPTS.parent}:{SCRIPTS.parents[1] / 'src'}"}
     command = [sys.executable, SCRIPTS / f"add_distortion_{kind}.py", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, **options)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
 
 
 @pytest.fixture(scope="module")
@@ -269,9 +268,8 @@ def again(straight, tmp_path) -> list[str]:
 @pytest.mark.slow
 def test_fifty_kills_change_no_byte(straight, tmp_path):
     arguments = again(straight, tmp_path)
-    environment = os.environ | {"PYTHONPATH": f"{SCRIPTS.parent}:{SCRIPTS.parents[1] / 'src'}"}
     command = [sys.executable, "-c", KILLER, *arguments, "--workers", "1"]
-    process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240)
+    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
     assert process.returncode == 0, process.stderr
     assert int(process.stdout) >= 20  # so many died before their work was done
     assert hashes(tmp_path / "dist", tmp_path / "meta") == straight[2]  # no partial file either
@@ -299,21 +297,14 @@ def test_eight_processes_make_the_same_bytes_also_when_all_are_killed_in_between
 @pytest.mark.slow
 def test_a_dask_cluster_of_two_processes_makes_the_same_bytes(straight, tmp_path):
     distributed = pytest.importorskip("distributed")
-    environment = {"PYTHONPATH": f"{SCRIPTS.parent}:{SCRIPTS.parents[1] / 'src'}"}
-    before = {key: os.environ.get(key) for key in environment}
-    os.environ |= environment
-    try:
-        with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
-            arguments = [*again(straight, tmp_path), "--backend", "dask", "--cluster", cluster.scheduler_address]
-            absolute = [
-                str(tmp_path / "dist") if one == "dist" else str(tmp_path / "meta") if one == "meta" else one
-                for one in arguments
-            ]
-            out, _ = program("refAB_md", *absolute, cwd=tmp_path).communicate(timeout=120)
-            assert len(cluster.scheduler.workers) == 2
-    finally:
-        for key, value in before.items():
-            os.environ.pop(key) if value is None else os.environ.update({key: value})
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        arguments = [*again(straight, tmp_path), "--backend", "dask", "--cluster", cluster.scheduler_address]
+        absolute = [
+            str(tmp_path / "dist") if one == "dist" else str(tmp_path / "meta") if one == "meta" else one
+            for one in arguments
+        ]
+        out, _ = program("refAB_md", *absolute, cwd=tmp_path).communicate(timeout=120)
+        assert len(cluster.scheduler.workers) == 2
     assert "made 150 items" in out, out
     folder = straight[0]
     for path in (folder / "dist").iterdir():

@@ -6,10 +6,19 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from depictqa.errors import InputError
 from build_datasets.dq495k import labels
-from build_datasets.dq495k.labels import ALLOWED_PAIRS, CLASS_OF, Distortion, from_fields, generator, graded, named, to_fields
+from build_datasets.dq495k.labels import (
+    ALLOWED_PAIRS,
+    CLASS_OF,
+    Distortion,
+    from_fields,
+    generator,
+    graded,
+    named,
+    to_fields,
+)
 from build_datasets.x_distortion import CLASSES, FUNCTIONS, PAIRS
+from depictqa.errors import InputError
 
 NOISE, BLUR = Distortion("noise", "noise_poisson", 3), Distortion("blur", "blur_lens", 2)
 

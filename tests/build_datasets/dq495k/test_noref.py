@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from depictqa.errors import InputError
 from build_datasets.dq495k import noref
 from build_datasets.dq495k.noref import convert, is_seen, mentions_reference, without_reference
+from depictqa.errors import InputError
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import re
 import numpy as np
 import pytest
 
-from depictqa.prompts import SINGLE_WORD_REQUEST
 from build_datasets.dq495k import questions
 from build_datasets.dq495k.labels import Distortion
 from build_datasets.dq495k.noref import mentions_reference, without_reference
@@ -23,6 +22,7 @@ from build_datasets.dq495k.questions import (
     rating,
     render,
 )
+from depictqa.prompts import SINGLE_WORD_REQUEST
 
 ONE_STATE = (Distortion("saturate_weaken", "saturate_weaken_HSV", 2),)
 TWO_STATE = (Distortion("noise", "noise_poisson", 3), Distortion("blur", "blur_lens", 2))

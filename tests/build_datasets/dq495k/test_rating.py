@@ -4,11 +4,11 @@ import json
 
 import pytest
 
+from build_datasets.dq495k import rating
+from build_datasets.dq495k.rating import LAYOUTS, Score, compare, make_item, read_scores
 from depictqa.errors import InputError
 from depictqa.evaluation.correlation import srcc_plcc
 from depictqa.prompts import SINGLE_WORD_REQUEST
-from build_datasets.dq495k import rating
-from build_datasets.dq495k.rating import LAYOUTS, Score, compare, make_item, read_scores
 
 TABLES = {  # layout -> (text of its table, scores)
     "csv": ("image,reference,mos\na.png,r.png,3.5\n", Score("a.png", "r.png", 3.5)),

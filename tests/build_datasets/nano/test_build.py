@@ -9,9 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from depictqa.errors import InputError
-from depictqa.evaluation.accuracy import evaluate
-from depictqa.prompts import SINGLE_WORD_REQUEST, get_task
 from build_datasets.dq495k import questions
 from build_datasets.nano import build
 from build_datasets.nano.build import KINDS
@@ -19,6 +16,9 @@ from build_datasets.nano.photos import PHOTOGRAPHS, TEST_PHOTOS, load_photos
 from build_datasets.nano.photos import test_photos as held_out
 from build_datasets.nano.samples import LABELS, Distortion, draw_distortion, draw_size, draw_view
 from build_datasets.x_distortion import ANSWERS, CLASSES, SEEN_WITHOUT_REFERENCE_FROM, SEVERITY_NAMES
+from depictqa.errors import InputError
+from depictqa.evaluation.accuracy import evaluate
+from depictqa.prompts import SINGLE_WORD_REQUEST, get_task
 
 SEED, NUM, TESTED = 5, 60, 6
 IMAGES = ("image_ref", "image_A", "image_B")

@@ -1,0 +1,35 @@
+"""SigLIP's ViT (Zhai et al., 2023) from a Hugging Face folder: an encoder beside CLIP, by config alone."""
+
+from pathlib import Path
+
+import torch
+from transformers import SiglipVisionModel
+
+from depictqa.errors import InputError
+from depictqa.model.vision import VisionEncoder
+
+
+class SiglipEncoder(VisionEncoder):
+    """The patch outputs of SigLIP's last block, without the final norm, as with CLIP."""
+
+    mean = std = (0.5, 0.5, 0.5)
+
+    def __init__(self, vit: SiglipVisionModel):
+        super().__init__()
+        self.vit = vit
+        self.patch_size, self.feature_size = vit.config.patch_size, vit.config.hidden_size
+
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        embeddings = self.vit.embeddings(pixels, interpolate_pos_encoding=True)  # [b, N, C]
+        return self.vit.encoder(inputs_embeds=embeddings).last_hidden_state
+
+
+def load_siglip(path: Path, feature_type: str) -> SiglipEncoder:
+    """Load a frozen encoder in float32. Raises InputError: the folder holds no SigLIP, or global features are asked for."""
+    if feature_type != "local":
+        raise InputError(f"{path}: model.vision_feature_type: SigLIP has local features only, found '{feature_type}'")
+    try:
+        vit = SiglipVisionModel.from_pretrained(path, dtype=torch.float32)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path}: not a SigLIP folder ({str(error).splitlines()[0]})") from None
+    return SiglipEncoder(vit).eval().requires_grad_(False)
