@@ -90,7 +90,7 @@ class TrainingBatch:
 
     inputs_embeds: torch.Tensor  # [B, T, D], padded on the right
     position_ids: torch.Tensor  # [B, T]
-    mask: torch.Tensor | None  # [B, 1, T, T], True where a query sees a key; None: every key before it
+    mask: torch.Tensor  # [B, T], all ones: a query sees every key before it; or [B, 1, T, T], True where it sees a key
     rows: torch.Tensor  # [targets of the batch]: sample of each target; this and the two below on the CPU
     places: torch.Tensor  # [targets of the batch]: what predicts it, along T
     targets: torch.Tensor  # [targets of the batch]: token ids
@@ -112,7 +112,7 @@ def for_training(samples: Sequence[Fused], batch: FusedBatch) -> TrainingBatch:
     labels = nn.functional.pad(batch.labels[:, 1:], (0, 1), value=IGNORE)  # position t predicts token t + 1
     labels = labels.gather(1, index).masked_fill(filler, IGNORE)
     rows, places = (labels != IGNORE).nonzero(as_tuple=True)
-    mask = None
+    mask = batch.attention_mask.new_ones(index.shape)  # without one, transformers takes gaps in positions for packing
     if any(not sample.visible[place] for sample, kept in zip(samples, needed, strict=True) for place in kept):
         earlier = torch.ones(length, length, dtype=torch.bool, device=device).tril()
         mask = earlier & batch.attention_mask.bool().gather(1, index.to(device))[:, None, None]

@@ -21,6 +21,7 @@ def start(device: torch.device) -> torch.device:
         this process's device.
     """
     os.environ["DS_ACCELERATOR"] = device.type  # read when deepspeed is imported
+    import deepspeed.comm  # noqa: F401  before there is a group: its functions would keep that as a default, for good
 
     backend = {"cuda": "nccl", "cpu": "gloo"}[device.type]
     os.environ.setdefault("LOCAL_RANK", "0")
