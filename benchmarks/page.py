@@ -28,7 +28,7 @@ import yaml
 from browser import is_up
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
-from stack import free_port, until
+from processes import free_port, until
 
 CLIENTS, CHUNKS = 8, 10
 TEXTS = [" ".join(["word"] * count) for count in range(1, CHUNKS + 1)]

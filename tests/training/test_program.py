@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import signal
-import socket
 import statistics
 import time
 
@@ -14,6 +13,7 @@ import yaml
 
 from conftest import ARTIFACTS, DELTAS, golden
 from depictqa.errors import InputError
+from processes import free_port
 from training.runs import launch, make_items, make_run, metrics_of, output_of, start, torchrun, train
 
 pytestmark = pytest.mark.slow
@@ -247,12 +247,6 @@ def test_every_launcher_trains_alike(tmp_path):
         assert not any(codes), "".join(path.read_text(encoding="utf-8") for path in config.parent.glob("output*"))
         curves.append(metrics_of(config))
     assert len(curves[0]) == 1 and curves[0] == curves[1]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_a_mistake_on_any_rank_is_one_line_and_ends_all(tmp_path):
