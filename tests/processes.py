@@ -1,7 +1,12 @@
-"""What the tests of real processes share: ports nobody else has, and waiting for progress."""
+"""What the tests of real processes share: ports nobody else has, waiting for progress, being killed at a named point."""
 
+import itertools
+import os
+import signal
 import socket
+import sys
 import time
+from pathlib import Path
 
 PORTS = range(20_000, 32_000)  # below those that Linux gives to outgoing connections, so that no client sits on one
 GIVE_UP_SECONDS = 300  # ends a test that hangs; no test is about this figure
@@ -35,3 +40,26 @@ def until(condition):
         assert time.monotonic() < give_up, f"still not true after {GIVE_UP_SECONDS} s"
         time.sleep(0.02)
     return value
+
+
+def kill_before(number: int, folder: Path) -> None:
+    """From now on, kill -9 this process before the `number`-th time that it opens, makes, renames or removes a file or
+    folder under `folder`."""
+    folder, operations = os.path.abspath(folder), itertools.count(1)
+
+    def hook(event, arguments):
+        if event not in ("open", "os.mkdir", "os.rename", "os.remove") or not isinstance(arguments[0], str | bytes | Path):
+            return
+        if os.path.abspath(os.fsdecode(arguments[0])).startswith(folder) and next(operations) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+
+
+def killed_before(number: int, folder: Path, program: Path) -> list[str]:
+    """The beginning of a command that runs a Python program until `kill_before(number, folder)` ends it."""
+    code = (
+        f"import runpy, sys; sys.path.append({str(Path(__file__).parent)!r}); import processes; "
+        f"processes.kill_before({number}, {str(folder)!r}); del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    return [sys.executable, "-c", code, str(program)]
