@@ -27,9 +27,8 @@ import uvicorn
 import yaml
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
-
+from processes import free_port, until
 from tests.serve.browser import is_up
-from tests.serve.stack import free_port, until
 
 CLIENTS, CHUNKS = 8, 10
 TEXTS = [" ".join(["word"] * count) for count in range(1, CHUNKS + 1)]

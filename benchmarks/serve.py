@@ -33,6 +33,7 @@ from skimage import data
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
+from processes import free_port
 
 from depictqa.serve.protocol import Chunk
 
@@ -64,8 +65,6 @@ class Servers:
     """A controller, and a Nano worker if wanted, in processes of their own."""
 
     def __init__(self, folder: Path, with_worker: bool, slots: int = CLIENTS):
-        from tests.serve.stack import free_port
-
         ports = [free_port(), free_port()]
         self.url, self.worker_url = (f"http://127.0.0.1:{port}" for port in ports)
         worker = {"port": ports[1], "worker_url": self.worker_url, "controller": self.url, "model_name": "Nano"}

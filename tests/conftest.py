@@ -1,4 +1,4 @@
-"""What every test shares: the golden data, models on its tiny artefacts, no network, few threads."""
+"""What every test shares: the golden data, models on its tiny artefacts, no network, one thread a process."""
 
 import functools
 import json
@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"  # here and in every process a test starts: tests run side by side
 os.environ.setdefault("DS_ACCELERATOR", "cuda" if Path("/dev/nvidia0").exists() else "cpu")
 
 import pytest
@@ -16,6 +17,11 @@ from namespaces import joined
 DATA = Path(__file__).parent / "data"
 DELTAS = {"base": "delta", "abs": "delta_abstractor", "glob": "delta_global"}
 ARTIFACTS = DATA / "artifacts"
+
+
+def pytest_xdist_auto_num_workers(config) -> int:
+    """What `-n auto` means: a process per core, but one after the other on a GPU. Each takes up to 2 GB of memory."""
+    return 1 if config.option.markexpr == "gpu" else min(len(os.sched_getaffinity(0)), 8)
 
 
 def golden(name: str):

@@ -52,7 +52,7 @@ def start_page(stack: Stack):
 def start_nano(stack: Stack) -> None:
     path, url = stack.config(model_name="Nano")
     stack.start(("-m", "depictqa.serve.worker"), "--cfg", NANO, "--serve_cfg", path)
-    until(lambda: url in [row["url"] for row in get(f"{stack.url}/status").get("workers", [])], 180)
+    until(lambda: url in [row["url"] for row in get(f"{stack.url}/status").get("workers", [])])
 
 
 def is_up(url: str) -> bool:

@@ -3,16 +3,15 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
 import yaml
 
 from conftest import image_path, tiny_config
+from processes import free_port, until
 
 ROOT = Path(__file__).parents[2]
 PICTURE = image_path("s10_84x84.png").read_bytes()
@@ -30,23 +29,6 @@ def slow_step(decoder, real=Decoder.step):
 Decoder.step = slow_step
 worker.main()
 """  # the real worker, with time for a test to look at an answer in work
-
-
-def free_port() -> int:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        return bound.getsockname()[1]
-
-
-def until(condition, seconds: float = 60):
-    """The first true value of `condition()`; fails after some seconds."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.05)
-    raise AssertionError("it did not come true in time")
 
 
 def get(url: str, headers: dict | None = None) -> dict:

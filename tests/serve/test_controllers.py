@@ -90,7 +90,7 @@ def test_a_controller_below_a_controller(tmp_path):
         worker = child.processes.pop()  # its worker leaves: the model is taken back
         worker.terminate()
         worker.wait(20)
-        until(lambda: not get(f"{parent.url}/v1/models").get("data"), 10)
+        until(lambda: not get(f"{parent.url}/v1/models").get("data"))
     finally:
         child.close()
         parent.close()

@@ -171,7 +171,7 @@ def test_stop_ends_the_answer_in_the_model_too(visit, slow_url):
     visitor.page.wait_for_function("document.querySelector('.dq-card .dq-answer').textContent.length > 3")
     visitor.page.click("#dq-stop")
     visitor.wait(card, "stopped")
-    until(lambda: get(f"{slow_url}/status")["running"] == 0, 5)
+    until(lambda: get(f"{slow_url}/status")["running"] == 0)
     text = card.locator(".dq-answer").text_content()
     visitor.page.wait_for_timeout(500)
     assert card.locator(".dq-answer").text_content() == text
@@ -187,7 +187,7 @@ def test_closing_the_tab_ends_the_answer_too(visit, slow_url):
     visitor.ask(QUESTION)
     until(lambda: get(f"{slow_url}/status")["running"] == 1)
     visitor.context.close()
-    until(lambda: get(f"{slow_url}/status")["running"] == 0, 20)
+    until(lambda: get(f"{slow_url}/status")["running"] == 0)
 
 
 def test_a_busy_worker_is_told(visit, stack, slow_url):

@@ -178,10 +178,10 @@ def test_client_that_leaves_frees_its_slot(own_stack):
             assert refused.json()["error"]["code"] == "busy"
             assert own_stack.post(a=b"no picture").status_code == 429  # none is decoded for who will be refused
             first.close()
-            until(lambda: get(f"{worker_url}/status")["waiting"] == 0, 2)  # its turn has come
+            until(lambda: get(f"{worker_url}/status")["waiting"] == 0)  # its turn has come
             assert get(f"{worker_url}/status")["running"] == 1
             second.close()
-    until(lambda: get(f"{worker_url}/status")["running"] == 0, 2)
+    until(lambda: get(f"{worker_url}/status")["running"] == 0)
     assert get(f"{own_stack.url}/status")["workers"][0]["passing_on"] == 0
     assert own_stack.post(a=PICTURE, max_tokens=4).status_code == 200
 
@@ -206,7 +206,7 @@ def test_restarted_controller_finds_its_workers(own_stack):
     own_stack.processes[0].kill()
     own_stack.processes[0].wait()
     own_stack.start_controller()
-    until(lambda: get(f"{own_stack.url}/v1/models").get("data"), 5)
+    until(lambda: get(f"{own_stack.url}/v1/models").get("data"))
     assert own_stack.post(a=PICTURE, max_tokens=4).status_code == 200
 
 

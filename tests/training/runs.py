@@ -3,13 +3,13 @@
 import contextlib
 import io
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from conftest import DATA, tiny_config
+from processes import GIVE_UP_SECONDS
 
 SRC = Path(__file__).parents[2] / "src"
 PICTURES = ("s10_84x84.png", "s11_84x84.png", "s06_33x47.png", "s16_dist_128x96.png")
@@ -57,7 +57,12 @@ def torchrun(processes: int, *options: str) -> list[str]:
 
 
 def start(
-    config: Path, *arguments: str, launcher: Sequence[str] = (), output: str = "output", **options
+    config: Path,
+    *arguments: str,
+    launcher: Sequence[str] = (),
+    program: Sequence[str] = (str(SRC / "train.py"),),
+    output: str = "output",
+    **options,
 ) -> subprocess.Popen:
     """Start train.py, plain or under a launcher. What it prints goes to the file `output` beside the config.
 
@@ -66,18 +71,23 @@ def start(
     """
     with open(config.parent / output, "w", encoding="utf-8") as file:
         return subprocess.Popen(
-            [sys.executable, *launcher, str(SRC / "train.py"), "--cfg", str(config), *arguments],
+            [sys.executable, *launcher, *program, "--cfg", str(config), *arguments],
             stdout=file,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
             **options,
         )
+
+
+def interrupt(config: Path, name: str, forward_pass: int, launcher: Sequence[str] = ()) -> int:
+    """Run train.py until the signal `name` comes before its n-th forward pass; its exit code."""
+    program = [str(Path(__file__).with_name("interrupted.py")), name, str(forward_pass)]
+    return start(config, launcher=launcher, program=program, start_new_session=True).wait(GIVE_UP_SECONDS)
 
 
 def launch(config: Path, *arguments: str, launcher: Sequence[str] = (), code: int = 0) -> str:
     """Run train.py to its end; what it printed. Fails unless it exits with `code`."""
     process = start(config, *arguments, launcher=launcher)
-    assert process.wait(timeout=300) == code, output_of(config)
+    assert process.wait(GIVE_UP_SECONDS) == code, output_of(config)
     return output_of(config)
 
 

@@ -4,9 +4,6 @@ import hashlib
 import json
 import os
 import signal
-import socket
-import statistics
-import time
 
 import pytest
 import torch
@@ -14,7 +11,8 @@ import yaml
 
 from conftest import ARTIFACTS, DELTAS, golden
 from depictqa.errors import InputError
-from training.runs import launch, make_items, make_run, metrics_of, output_of, start, torchrun, train
+from processes import GIVE_UP_SECONDS, free_port
+from training.runs import interrupt, launch, make_items, make_run, metrics_of, output_of, start, torchrun, train
 
 pytestmark = pytest.mark.slow
 
@@ -91,25 +89,10 @@ def test_how_a_batch_is_cut_does_not_matter(tmp_path):
             assert (gradient - other_gradient).norm() <= tolerance * gradient.norm() + 1e-7 * expected[key].norm(), key
 
 
-def kill_in_the_middle(config, least_step: int, *arguments: str) -> int:
-    """Kill train.py -9 some time after it logged `least_step`; the last step in its log."""
-    process = start(config, *arguments)
-    wait_for_step(config, process, least_step)
-    first_lines = (config.parent / "log" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[:least_step]
-    an_update = statistics.median(4 / json.loads(line)["samples_per_s"] for line in first_lines)  # of 2 x 2 samples
-    time.sleep(an_update / 2)  # into the next accumulation
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
-    return (config.parent / "log" / "metrics.jsonl").read_bytes().count(b"\n")
-
-
-def wait_for_step(config, process, step: int) -> None:
-    """Wait until train.py logged that step."""
-    metrics = config.parent / "log" / "metrics.jsonl"
-    deadline = time.monotonic() + 120
-    while not metrics.exists() or metrics.read_bytes().count(b"\n") < step:
-        assert process.poll() is None and time.monotonic() < deadline, output_of(config)
-        time.sleep(0.01)
+def kill_after(config, step: int) -> None:
+    """Run train.py until a kill -9 in the middle of the gradient accumulation that follows update `step`."""
+    code = interrupt(config, "SIGKILL", 2 * step + 2)  # the second of the two passes of that update
+    assert code == -signal.SIGKILL and len(metrics_of(config)) == step, output_of(config)
 
 
 @pytest.mark.parametrize("stage", [0, 1])
@@ -122,7 +105,7 @@ def test_40_steps_and_20_steps_a_kill_and_the_rest_are_equal_bit_for_bit(tmp_pat
     killed = make_run(tmp_path / "killed", make_items(16), data={"num_workers": 0}, **sections)
     train(straight)
     assert len(metrics_of(straight)) == 40
-    assert kill_in_the_middle(killed, 20) < 40
+    kill_after(killed, 20)
     output = train(killed, resume="auto")
     assert "continues after step" in output
     assert metrics_of(killed) == metrics_of(straight)
@@ -134,10 +117,7 @@ def test_sigterm_saves_the_state_and_the_run_goes_on_as_if_nothing_had_been(tmp_
     sections = {"train": {"epochs": 10, "save_freq_step": None, "save_freq_epoch": None}, "data": {"num_workers": 1}}
     launcher = torchrun(processes) if processes else ()
     stopped, straight = (make_run(tmp_path / name, make_items(16), **sections) for name in ("stopped", "straight"))
-    process = start(stopped, launcher=launcher, start_new_session=True)
-    wait_for_step(stopped, process, 3)
-    os.killpg(process.pid, signal.SIGTERM)  # as a scheduler does: to loader processes and launchers too
-    code = process.wait(timeout=60)
+    code = interrupt(stopped, "SIGTERM", 8, launcher)
     assert code == 143 if not processes else code != 0
     steps = len(metrics_of(stopped))
     assert f"stopped by SIGTERM after step {steps} of" in output_of(stopped)
@@ -152,7 +132,7 @@ def test_sigterm_saves_the_state_and_the_run_goes_on_as_if_nothing_had_been(tmp_
 
 def test_an_unfinished_run_is_neither_overwritten_nor_continued_under_other_settings(tmp_path):
     config = make_run(tmp_path, make_items(16), train={"epochs": 10, "save_freq_step": 2, "keep_last": 3})
-    kill_in_the_middle(config, 8)
+    kill_after(config, 8)
     states = sorted((tmp_path / "ckpt" / "state").glob("step*"))
     assert len(states) == 3
     with pytest.raises(InputError, match="of an unfinished run; continue it with --resume auto"):
@@ -243,22 +223,16 @@ def test_every_launcher_trains_alike(tmp_path):
     for name, launchers in {"nodes": nodes, "deepspeed": [deepspeed]}.items():
         config = make_run(tmp_path / name, make_items(8))
         started = [start(config, launcher=launcher, output=f"output{rank}") for rank, launcher in enumerate(launchers)]
-        codes = [process.wait(timeout=200) for process in started]
+        codes = [process.wait(GIVE_UP_SECONDS) for process in started]
         assert not any(codes), "".join(path.read_text(encoding="utf-8") for path in config.parent.glob("output*"))
         curves.append(metrics_of(config))
     assert len(curves[0]) == 1 and curves[0] == curves[1]
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def test_a_mistake_on_any_rank_is_one_line_and_ends_all(tmp_path):
     items = [item | {"task_type": "x"} for item in make_items(4)]
     process = start(make_run(tmp_path, items), launcher=torchrun(2))
-    assert process.wait(timeout=100) != 0
+    assert process.wait(GIVE_UP_SECONDS) != 0
     assert output_of(tmp_path / "config.yaml").count("error: ") == 1
 
 
