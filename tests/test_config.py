@@ -73,10 +73,89 @@ def test_all_mistakes_at_once(tmp_path):
     assert "\n" not in message
 
 
-@pytest.mark.parametrize(("text", "expected"), [("a: [", "not valid YAML"), ("- 1", "expected keys and values, found list")])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: [", "not valid YAML"),
+        ("\ta: 1", "not valid YAML"),
+        ("a: @x", "not valid YAML"),
+        ("seed: 1\nseed: 2", "the key 'seed' is given twice"),
+        ("- 1", "expected keys and values, found list"),
+        ("", "expected keys and values, found nothing"),
+        ("1: 2", "1: expected a name as key, found int"),
+        ("train: {null: 2}", "train.None: expected a name as key, found nothing"),
+        ("base: 3", "base: expected the path of a YAML file, found 3"),
+        ("base: none.yaml", "none.yaml: cannot be read .*; it is the base of .*config.yaml"),
+        ("base: config.yaml", r"this file is its own base \(config.yaml -> config.yaml\)"),
+    ],
+)
 def test_files_that_are_no_config(tmp_path, text, expected):
-    with pytest.raises(InputError, match=expected):
+    with pytest.raises(InputError, match=expected) as error:
         load_config(write(tmp_path, text))
+    assert "\n" not in str(error.value) and str(tmp_path) in str(error.value)
+
+
+def test_bases_that_lead_back_or_are_no_mapping(tmp_path):
+    write(tmp_path, "base: b.yaml\n", "a.yaml")
+    write(tmp_path, "base: a.yaml\n", "b.yaml")
+    with pytest.raises(InputError, match=r"its own base \(a.yaml -> b.yaml -> a.yaml\)"):
+        load_config(tmp_path / "a.yaml")
+    write(tmp_path, "- 1\n", "list.yaml")
+    with pytest.raises(InputError, match=r"list.yaml: expected keys and values, found list; it is the base of .*config.yaml"):
+        load_config(write(tmp_path, "base: list.yaml\n"))
+
+
+def test_encodings(tmp_path):
+    path = write(tmp_path, "")
+    path.write_bytes("\ufeff".encode() + MODEL.encode())
+    assert load_config(path).seed == 131
+    path.write_bytes(MODEL.encode("utf-16"))
+    with pytest.raises(InputError, match="config.yaml: not valid YAML"):
+        load_config(path)
+
+
+def test_an_empty_section_holds_its_defaults(tmp_path):
+    config = load_config(write(tmp_path, MODEL + "train:\ndata: {infer: }\nvision_preprocess:\n"))
+    assert (config.train.epochs, config.data.infer.batch_size, config.vision_preprocess.resize) == (1, 1, 224)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "expected"),
+    [
+        ("infer.temperature=-1", r"infer.temperature: expected float from 0 \(.*\), found -1"),
+        ("infer.top_p=7", "infer.top_p: expected float above 0 up to 1"),
+        ("infer.top_p=.nan", "infer.top_p: expected float"),
+        ("infer.max_new_tokens=-3", "infer.max_new_tokens: expected int from 1"),
+        ("infer.max_new_tokens=true", "infer.max_new_tokens: expected int from 1 .* found True"),
+        ("vision_preprocess.crop_ratio=[3]", "crop_ratio.*: expected two numbers above 0 and up to 1"),
+        ("vision_preprocess.crop_ratio=[0.7]", "crop_ratio: expected two numbers"),
+        ("vision_preprocess.crop_ratio=[1, 0.7]", "crop_ratio: expected two numbers .* the lower one first"),
+        ("vision_preprocess.min_size=700", "vision_preprocess.min_size is larger than vision_preprocess.max_size"),
+        ("model.lora.lora_r=0", "model.lora.lora_r: expected int from 1"),
+        ("model.lora.lora_dropout=1", "model.lora.lora_dropout: expected float from 0 below 1"),
+        ("model.lora=3", "model.lora: expected keys and values, found 3"),
+        ("model.llm_path=''", "model.llm_path: expected path"),
+        ("train.save_freq_step=0", "train.save_freq_step: expected int from 1 or null"),
+        ("train.max_broken=2", "train.max_broken: expected float from 0 up to 1"),
+        ("data.num_workers=-1", "data.num_workers: expected int from 0"),
+        ("train.epoch=2", "unknown key 'train.epoch'; did you mean 'train.epochs'"),
+        ("train.epochs=@x", "--set train.epochs: not valid YAML"),
+        ("train.epochs={", "--set train.epochs: not valid YAML"),
+        ("seed.x=1", r"--set seed.x: 'seed' is a value \(131\), not a section"),
+        ("train.epochs.y=2", r"--set train.epochs.y: 'train.epochs' is a value \(3\), not a section"),
+    ],
+)
+def test_every_mistake_of_a_value_is_one_line(tmp_path, assignment, expected):
+    path = write(tmp_path, MODEL + "seed: 131\ntrain: {epochs: 3}\n")
+    with pytest.raises(InputError, match=expected) as error:
+        load_config(path, parse_overrides([assignment]))
+    assert "\n" not in str(error.value)
+
+
+def test_global_features_and_an_abstractor_exclude_each_other(tmp_path):
+    overrides = {"model.vision_feature_type": "global", "model.abstractor": {}}
+    with pytest.raises(InputError, match="config.yaml: model.abstractor reads patch tokens"):
+        load_config(write(tmp_path, MODEL), overrides)
 
 
 def test_absent_config(tmp_path):

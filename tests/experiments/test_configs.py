@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from depictqa.config import ABSTRACTOR_FIELDS, CONFIG_FIELDS, SERVE_FIELDS, load_config, load_serve_config
+from depictqa.config import AbstractorConfig, Config, ServeConfig, keys_of, load_config, load_serve_config
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 PUBLISHED = ["DQ495K", "DQ495K_Abstractor", "DQ495K_QInst", "DQ495K_QPath", "MBAPPS"]
@@ -64,7 +64,7 @@ def test_common_values_are_the_published_ones(name):
     assert loaded.model.llm_conv_type == "vicuna_v1"
     assert loaded.model.unique_tag is True
     assert loaded.model.delta_path == str(EXPERIMENTS / name / "ckpt/ckpt.pt")
-    assert loaded.model.lora == {
+    assert loaded.model.lora.model_dump() == {
         "lora_r": 16,
         "lora_alpha": 16,
         "lora_dropout": 0.1,
@@ -103,7 +103,7 @@ def test_deepspeed_section_is_the_published_one(name):
 def test_picture_sizes_are_the_published_ones(name):
     loaded = config(name)
     large = name == "DQ495K_Abstractor"
-    assert loaded.vision_preprocess == {
+    assert loaded.vision_preprocess.model_dump() == {
         "patch_size": 14,
         "resize": 1024 if large else 224,
         "min_size": 70,
@@ -112,7 +112,7 @@ def test_picture_sizes_are_the_published_ones(name):
         "keep_ratio": True,
     }
     if large:
-        assert loaded.model.abstractor == {
+        assert loaded.model.abstractor.model_dump() == {
             "dim_feedforward": 2048,
             "nhead": 8,
             "num_layers": 4,
@@ -126,19 +126,36 @@ def test_picture_sizes_are_the_published_ones(name):
 
 def test_base_names_every_key():
     """The base is the template for data of one's own: so it holds every key, defaults included."""
-    for file, fields in (("config.yaml", CONFIG_FIELDS), ("serve.yaml", SERVE_FIELDS)):
+    for file, kind in (("config.yaml", Config), ("serve.yaml", ServeConfig)):
         path = EXPERIMENTS / "_base_" / file
         raw = yaml.safe_load(path.read_text())
-        for key in fields:
+        for key, _ in keys_of(kind):
             value = raw
-            for part in key.split("."):
+            for part in [] if key.startswith("model.abstractor.") else key.split("."):
                 assert part in value, f"{file}: {key}"
                 value = value[part]
 
 
+PLACES = {  # keys for which the template names a place or a way to start with, where the default is none
+    *("data.root_dir", "deepspeed", "model.vision_encoder_path", "model.llm_path", "model.delta_path", "infer.sentence_model"),
+}
+
+
+def test_base_holds_the_defaults():
+    """A published config.yaml, which has no base, must mean the same as one that has."""
+    for file, kind in (("config.yaml", Config), ("serve.yaml", ServeConfig)):
+        raw = yaml.safe_load((EXPERIMENTS / "_base_" / file).read_text())
+        for key, field in keys_of(kind):
+            value = raw
+            for part in key.split("."):
+                value = None if value is None else value[part]
+            if key not in PLACES and not key.startswith("model.abstractor."):
+                assert value == field.default, f"{file}: {key}"
+
+
 def test_abstractor_experiment_names_every_key():
     raw = yaml.safe_load((EXPERIMENTS / "DQ495K_Abstractor/config.yaml").read_text())
-    assert raw["model"]["abstractor"].keys() == ABSTRACTOR_FIELDS.keys()
+    assert raw["model"]["abstractor"].keys() == AbstractorConfig.model_fields.keys()
 
 
 @pytest.mark.parametrize("name", ALL)
