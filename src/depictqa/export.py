@@ -1,6 +1,6 @@
 """Merge a trained LoRA into its language model: `python -m depictqa.export --cfg config.yaml --out FOLDER`.
 
-FOLDER then holds a Hugging Face Llama with its tokenizer, for any program that reads one, and `delta.pt`: projector
+FOLDER then holds a Hugging Face model with its tokenizer, for any program that reads one, and `delta.pt`: projector
 and abstractor, with a LoRA of zeros. Our own programs take both: `--set model.llm_path=FOLDER
 model.delta_path=FOLDER/delta.pt`. What was written is loaded again, and its logits are compared.
 """
@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 
 import torch
-from transformers import GenerationConfig, LlamaForCausalLM
+from transformers import GenerationConfig, PreTrainedModel
 
 from depictqa.config import Config, load_config, parse_overrides, require_file
 from depictqa.errors import InputError, exit_cleanly
@@ -65,7 +65,7 @@ def export(config: Config, out: Path, dtype: torch.dtype) -> tuple[float, float]
 
 
 @torch.inference_mode()
-def _logits(llm: LlamaForCausalLM, prompts: list[list[int]]) -> torch.Tensor:
+def _logits(llm: PreTrainedModel, prompts: list[list[int]]) -> torch.Tensor:
     """[tokens of all prompts, V]."""
     return torch.cat([llm(torch.tensor([ids])).logits[0].float() for ids in prompts])
 

@@ -1,5 +1,8 @@
 """Wiring: published sizes on the meta device, and configs that cannot be a model."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -10,6 +13,7 @@ from depictqa.errors import InputError
 from depictqa.model.build import assemble, build_model, pick_device, pick_dtype
 from depictqa.model.clip import CLIPEncoder, describe_openai_vit
 from depictqa.model.delta import delta_keys
+from depictqa.model.llm import load_llm
 from depictqa.model.tokenizer import load_tokenizer
 
 ABSTRACTOR = {"dim_feedforward": 2048, "nhead": 8, "num_layers": 4, "num_query": 64}
@@ -103,6 +107,33 @@ def test_a_missing_file_is_named_with_its_key(key, tmp_path):
     path = tiny_config(tmp_path, model={key: "absent"})
     with pytest.raises(InputError, match=rf"model.{key}: .*absent does not exist \(README.md, section 'Models'"):
         build_model(load_config(path), torch.device("cpu"), torch.float32)
+
+
+def damaged(tmp_path, llm: str, name: str, data: bytes) -> Path:
+    folder = tmp_path / "llm"
+    shutil.copytree(ARTIFACTS / llm, folder)
+    (folder / name).write_bytes(data)
+    return folder
+
+
+@pytest.mark.parametrize("data", [b"", b"[1]", b"\x00\xff" * 50], ids=["empty", "list", "garbage"])
+@pytest.mark.parametrize(
+    ("llm", "name"),
+    [
+        ("llm_tiny", "config.json"),
+        ("llm_tiny", "tokenizer_config.json"),
+        ("llm_tiny", "tokenizer.model"),
+        ("llm_tiny", "model.safetensors"),
+        ("llm_tiny_bin", "pytorch_model-00002-of-00002.bin"),
+        ("llm_tiny_bin", "pytorch_model.bin.index.json"),
+    ],
+)
+def test_a_broken_file_of_a_language_model_is_named_in_one_line(llm, name, data, tmp_path):
+    folder = damaged(tmp_path, llm, name, data)
+    with pytest.raises(InputError, match=name) as error:
+        load_llm(folder, torch.float32)
+        load_tokenizer(folder)
+    assert "\n" not in str(error.value) and str(folder) in str(error.value)
 
 
 def test_a_folder_without_a_model(tmp_path):

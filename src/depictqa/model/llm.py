@@ -1,8 +1,10 @@
-"""The language model: transformers' Llama from a Hugging Face folder or a GGUF file, with peft's LoRA on it."""
+"""The language model: a Llama or one of its relatives from a Hugging Face folder or a GGUF file, with peft's LoRA on it."""
 
 import hashlib
+import json
 import logging
 import os
+import pickle
 import shutil
 import warnings
 from pathlib import Path
@@ -10,7 +12,8 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, LlamaForCausalLM
+from safetensors import SafetensorError, safe_open
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from depictqa.errors import InputError
@@ -18,27 +21,51 @@ from depictqa.model.dropout import Dropout
 
 logger = logging.getLogger(__name__)
 
-PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # of a Llama's layers
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+FAMILIES = {  # `model_type` of config.json -> linear layers that LoRA may adapt
+    "llama": PROJECTIONS,
+    "mistral": PROJECTIONS,
+    "qwen2": PROJECTIONS,
+}
 
 
-def load_llm(path: str | Path, dtype: torch.dtype) -> LlamaForCausalLM:
-    """Load a frozen Llama. Weights are read safely: safetensors, or `.bin` shards with weights_only.
+def load_llm(path: str | Path, dtype: torch.dtype) -> PreTrainedModel:
+    """Load a frozen causal LM. Weights are read safely: safetensors, or `.bin` shards with weights_only.
 
     Raises:
-        InputError: the folder holds no Llama that can be read.
+        InputError: the folder holds no model of `FAMILIES`, or a file of it is broken.
     """
     folder = as_folder(path)
     transformers_logging.disable_progress_bar()
     try:
         llm = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise InputError(f"{path}: no language model found ({str(error).strip().splitlines()[0]})") from None
-    if not isinstance(llm, LlamaForCausalLM):
-        raise InputError(f"{path}: expected a Llama, found {type(llm).__name__}")
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever the libraries make of a file that is missing, cut short or of another kind
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise InputError(_broken_file(Path(folder)) or f"{path}: no language model found ({reason})") from None
+    if llm.config.model_type not in FAMILIES:
+        raise InputError(f"{path}: expected a model of type {', '.join(FAMILIES)}; found {llm.config.model_type}")
     return llm.eval().requires_grad_(False)
 
 
-def add_lora(llm: LlamaForCausalLM, rank: int, alpha: float, dropout: float, target_modules: list[str]) -> PeftModel:
+def _broken_file(folder: Path) -> str | None:
+    """The first file of a model folder that cannot be read, and why; None where all can."""
+    for path in sorted(folder.glob("*")):
+        try:
+            if path.suffix == ".json" and not isinstance(json.loads(path.read_text(encoding="utf-8")), dict):
+                return f"{path}: expected a json object"
+            if path.suffix == ".safetensors":
+                safe_open(path, framework="pt")
+            if path.suffix == ".bin":
+                torch.load(path, map_location="meta", weights_only=True)
+        except (OSError, EOFError, ValueError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
+            reason = next(iter(str(error).splitlines()), "")[:100] or "the file is empty"
+            return f"{path}: cannot be read ({reason}); the file may be incomplete"
+    return None
+
+
+def add_lora(llm: PreTrainedModel, rank: int, alpha: float, dropout: float, target_modules: list[str]) -> PeftModel:
     """Put trainable LoRA beside the named projections (Hu et al., 2021)."""
     config = LoraConfig(
         task_type="CAUSAL_LM", r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(target_modules)

@@ -140,13 +140,27 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     """
     folder = Path(folder)
     config_path = folder / "tokenizer_config.json"
-    config = json.loads(config_path.read_text(encoding="utf-8")) if config_path.exists() else {}
+    config = _read_settings(config_path) if config_path.exists() else {}
     if (folder / "tokenizer.model").exists():
         return SentencePieceTokenizer(folder / "tokenizer.model", legacy=config.get("legacy", True))
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: no tokenizer found ({str(error).splitlines()[0]})") from None
+    except Exception as error:  # whatever a broken file makes of it: tokenizers raises bare Exceptions, too
+        raise InputError(f"{folder}: no tokenizer found ({_first_line(error)})") from None
     return TransformersTokenizer(tokenizer, adds_bos=bool(config.get("add_bos_token", False)))
+
+
+def _read_settings(path: Path) -> dict:
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not valid json ({_first_line(error)})") from None
+    if not isinstance(settings, dict):
+        raise InputError(f"{path}: expected a json object, found {type(settings).__name__}")
+    return settings
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
