@@ -36,7 +36,7 @@ from depictqa.model.clip import CLIPEncoder, describe_openai_vit
 from depictqa.model.depictqa import Conversation, DepictQA
 from depictqa.model.fusion import collate
 from depictqa.model.llm import add_lora
-from depictqa.model.preprocess import ImagePreprocessor
+from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.model.tokenizer import load_tokenizer
 from depictqa.prompts import TASKS
 

@@ -21,7 +21,7 @@ from depictqa.answers import index_by_id, read_items, write_json
 from depictqa.data.images import open_image
 from depictqa.errors import InputError, exit_cleanly
 from depictqa.evaluation.accuracy import evaluate
-from depictqa.prompts import SINGLE_WORD_REQUEST
+from depictqa.prompts import QUESTIONS
 
 SEED = 7
 DATA, ANSWERS, PAGE = HERE / "data", HERE / "answers" / "quickstart", HERE / "answers" / "quickstart.html"
@@ -34,10 +34,7 @@ COUNTS = {  # meta -> how many questions, and how they are scored
     "refAB_detail": (3, None),
 }
 LABELS = {"image_ref": "Reference", "image_A": "A", "image_B": "B"}
-SINGLE = "What is the main distortion in this image?"
-RATE = "Which image has the better quality, Image A or Image B?"
-DESCRIBE = "Describe the quality of this image and give your reasons."
-COMPARE = "Compare the two images in detail and say which one is better."
+SINGLE, DESCRIBE = QUESTIONS["distortions"], QUESTIONS["describe"]
 
 
 def make_own_questions() -> list[tuple[str, str, str]]:
@@ -63,10 +60,10 @@ def make_users_questions(paths: list[str]) -> list[tuple[str, str, str]]:
         open_image(path)
     photo, other, reference = [str(Path(path).resolve()) for path in paths] + [None] * (3 - len(paths))
     suffix = "_noref" if reference is None else ""
-    questions = [("photo", f"quality_single_A{suffix}", photo, None, q) for q in (SINGLE + SINGLE_WORD_REQUEST, DESCRIBE)]
+    questions = [("photo", f"quality_single_A{suffix}", photo, None, q) for q in (SINGLE, DESCRIBE)]
     if other is not None:
-        questions += [("other", f"quality_single_A{suffix}", other, None, q) for q in (SINGLE + SINGLE_WORD_REQUEST, DESCRIBE)]
-        questions += [("both", f"quality_compare{suffix}", photo, other, q) for q in (RATE + SINGLE_WORD_REQUEST, COMPARE)]
+        questions += [("other", f"quality_single_A{suffix}", other, None, q) for q in (SINGLE, DESCRIBE)]
+        questions += [("both", f"quality_compare{suffix}", photo, other, q) for q in (QUESTIONS["better"], QUESTIONS["compare"])]
     metas: dict[str, list[dict]] = {}
     for number, (name, task, image_a, image_b, query) in enumerate(questions):
         item = {"id": f"{name}_{number}", "image_ref": reference, "image_A": image_a, "image_B": image_b, "query": query}

@@ -13,9 +13,6 @@ if [ -z "${PYTHON:-}" ]; then
     if [ -x ../../.venv/bin/python ]; then PYTHON=../../.venv/bin/python; fi
 fi
 
-PYTHONPATH=$(cd ../../src && pwd)${PYTHONPATH:+:$PYTHONPATH}  # runs from a clone, installed or not
-export PYTHONPATH
-
 GPUS=
 case "${1-none}" in
     '') shift ;;

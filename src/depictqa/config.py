@@ -36,14 +36,17 @@ from depictqa.yaml_tree import parse_overrides, plain, put, read_tree
 
 __all__ = ["Config", "ServeConfig", "load_config", "load_serve_config", "parse_overrides", "require_file", "resolve_path"]
 PACKAGE = "package:"
+BUNDLED = Path(__file__).parent / "bundled"
 
 
 def resolve_path(value: str, folder: Path) -> str:
-    """An absolute path; `package:NAME/FILE` is found in the installed package NAME, without importing it."""
+    """An absolute path; `package:NAME/FILE` is found in the installed package NAME, without importing it, or in the
+    wheel of depictqa, which brings the files of packages that it cannot depend on (setup.py)."""
     if value.startswith(PACKAGE):
         name, _, rest = value.removeprefix(PACKAGE).partition("/")
         spec = importlib.util.find_spec(name)
-        return str(Path(spec.origin).parent / rest) if spec and spec.origin else value
+        bundled = BUNDLED / name / rest
+        return str(Path(spec.origin).parent / rest) if spec and spec.origin else str(bundled) if bundled.exists() else value
     return str((folder / Path(value).expanduser()).resolve())
 
 

@@ -8,6 +8,7 @@ the checkpoint format. A prompt is a chain of text pieces with an image between 
 Each piece is tokenized alone (`model.tokenizer`). A new task or format is a new row of a table.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from depictqa.errors import InputError
@@ -28,6 +29,12 @@ DISTORTIONS = {  # class -> its word in the answer vocabulary
 }
 NO_DISTORTION = "none"
 SINGLE_WORD_REQUEST = " Answer the question using a single word or phrase."
+QUESTIONS = {  # what is asked where the user has no question of their own
+    "describe": "Describe the quality of this image and give your reasons.",
+    "distortions": "What is the main distortion in this image?" + SINGLE_WORD_REQUEST,
+    "compare": "Compare the two images in detail and say which one is better.",
+    "better": "Which image has the better quality, Image A or Image B?" + SINGLE_WORD_REQUEST,
+}
 IMAGE_PLACEHOLDER = "<image>"  # LLaVA-style mark in a first question; the image always comes first here
 
 _CHAT = (
@@ -69,6 +76,7 @@ class Task:
         return {"image_A", "image_B"} <= set(self.fields)
 
 
+LABELS = {"image_ref": "Reference Image", "image_A": "Image A", "image_B": "Image B"}  # field -> what users call it
 _REFERENCE = Slot("image_ref", "Reference Image", "Img-Reference")
 _IMAGE_A, _IMAGE_B = Slot("image_A", "Image A", "Img-A"), Slot("image_B", "Image B", "Img-B")
 _ONLY_A, _ONLY_B = Slot("image_A", "Image", "Img"), Slot("image_B", "Image", "Img")
@@ -133,6 +141,22 @@ def get_task(name: str, inference: bool = False) -> Task:
     if name not in valid:
         raise InputError(f"unknown task '{name}'; expected one of {', '.join(valid)}")
     return TASKS[name]
+
+
+def task_of(fields: Collection[str]) -> Task:
+    """The task that follows from which images are given: the first of TASKS that takes exactly those.
+
+    Args:
+        fields: some of image_ref, image_A, image_B.
+
+    Raises:
+        InputError: no task takes that set of images.
+    """
+    for task in TASKS.values():
+        if task.inference and set(task.fields) == set(fields):
+            return task
+    found = " and ".join(label for field, label in LABELS.items() if field in fields) or "none"
+    raise InputError(f"images: expected Image A, or Images A and B, each with or without a reference; found {found}")
 
 
 @dataclass(frozen=True)

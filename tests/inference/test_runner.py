@@ -19,7 +19,7 @@ from depictqa.errors import InputError
 from depictqa.inference.assessor import Assessment
 from depictqa.inference.runner import Job, Options, run
 from depictqa.model.generation import Answer, Sampling
-from depictqa.model.preprocess import ImagePreprocessor
+from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.prompts import TASKS
 from tests.inference.programs import call, make_config, make_root, read, start, write_meta
 

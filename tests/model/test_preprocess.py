@@ -10,7 +10,7 @@ from PIL import Image
 from conftest import ARTIFACTS, DATA, golden, image_path
 from depictqa.data.images import open_image
 from depictqa.model.clip import load_clip
-from depictqa.model.preprocess import ImagePreprocessor
+from depictqa.data.preprocess import ImagePreprocessor
 
 GOLDEN = golden("preprocess/preprocess.json")
 FULL = np.load(DATA / "preprocess" / "preprocess_full.npz")

@@ -9,7 +9,7 @@ from conftest import DATA, golden
 from depictqa.data.images import open_image
 from depictqa.data.training import MicroBatches, TrainingSet, collate, load_batches, read_mixture
 from depictqa.errors import InputError
-from depictqa.model.preprocess import ImagePreprocessor
+from depictqa.data.preprocess import ImagePreprocessor
 from training.runs import make_items
 
 TURNS = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]

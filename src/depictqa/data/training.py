@@ -17,7 +17,7 @@ from depictqa.answers import read_items
 from depictqa.data.images import open_image
 from depictqa.errors import InputError
 from depictqa.model.depictqa import Conversation
-from depictqa.model.preprocess import ImagePreprocessor
+from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.prompts import Task, get_task
 
 ROLES = ("human", "gpt")

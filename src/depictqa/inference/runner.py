@@ -22,7 +22,7 @@ from depictqa.data.meta import Item
 from depictqa.errors import InputError
 from depictqa.inference.assessor import Assessor, Question
 from depictqa.model.generation import Sampling
-from depictqa.model.preprocess import ImagePreprocessor
+from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.prompts import Task
 
 

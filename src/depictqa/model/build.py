@@ -13,7 +13,7 @@ from depictqa.model.clip import load_clip
 from depictqa.model.delta import load_delta
 from depictqa.model.depictqa import DepictQA
 from depictqa.model.llm import PROJECTIONS, add_lora, as_folder, load_llm
-from depictqa.model.preprocess import ImagePreprocessor
+from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.model.siglip import load_siglip
 from depictqa.model.tokenizer import load_tokenizer
 from depictqa.model.vision import VisionEncoder

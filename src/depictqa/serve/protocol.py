@@ -15,7 +15,9 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from depictqa.prompts import TASKS, Task
+from depictqa import prompts
+from depictqa.errors import InputError
+from depictqa.prompts import Task
 
 MAX_QUESTION = 2000  # characters
 MAX_TOKENS = 1024  # of an answer
@@ -24,8 +26,7 @@ MAX_DECODING_BYTES = 245_000_000  # of memory for a picture: 30 million pixels o
 MAX_BODY_BYTES = 4 * MAX_PICTURE_BYTES + 1_000_000  # three pictures, in base64
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")  # the second: a form without pictures
 PICTURES = {"ref": "image_ref", "a": "image_A", "b": "image_B"}  # name of the file in a request -> field of a task
-NAMES = {"ref": "Reference Image", "a": "Image A", "b": "Image B"}  # as people are told of them
-_TASK_OF = {frozenset(task.fields): task for task in TASKS.values() if task.inference}
+NAMES = {name: prompts.LABELS[field] for name, field in PICTURES.items()}  # as people are told of them
 _CONTROL = re.compile(r"<(?=/?s>|unk>|/?Img|\|\w+\|>)")  # where an image's tag or a special token begins
 
 
@@ -111,14 +112,10 @@ def explain(errors) -> str:
 
 def task_of(names) -> Task:
     """The task that follows from which pictures are given. Raises Refused for a set that no task takes."""
-    given = [name for name in PICTURES if name in names]
-    task = _TASK_OF.get(frozenset(PICTURES[name] for name in given))
-    if task is None:
-        found = " and ".join(NAMES[name] for name in given) or "none"
-        raise Refused(
-            400, "wrong_pictures", f"pictures: expected A, or A and B, each with or without a reference; found {found}"
-        )
-    return task
+    try:
+        return prompts.task_of([PICTURES[name] for name in names])
+    except InputError as error:
+        raise Refused(400, "wrong_pictures", str(error)) from None
 
 
 async def read_ask(request: Request) -> tuple[Ask, dict[str, bytes]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import gradio
 
 from depictqa.config import GradioConfig
+from depictqa.prompts import QUESTIONS
 from depictqa.serve.page.gate import EXAMPLES
 from depictqa.serve.page.handlers import Handlers
 from depictqa.serve.protocol import MAX_PICTURE_BYTES, MAX_QUESTION, MAX_TOKENS, NAMES, PICTURES, task_of
@@ -15,16 +16,15 @@ HERE = Path(__file__).parent
 STYLE = (HERE / "page.css").read_text(encoding="utf-8")
 FONTS = ("system-ui", "sans-serif")  # none is fetched from elsewhere
 REFRESH_SECONDS = 5  # between two looks at which models are up
-_WORD = " Answer the question using a single word or phrase."
-QUESTIONS = {  # to try, by the kind of task
+SUGGESTIONS = {  # questions to try, by the kind of task
     "single": [
-        "What is the main distortion in this image?" + _WORD,
-        "Describe the quality of this image and give your reasons.",
+        QUESTIONS["distortions"],
+        QUESTIONS["describe"],
         "Assess this image in detail: what is wrong with it, and how badly?",
     ],
     "compare": [
-        "Which image has the better quality, Image A or Image B?" + _WORD,
-        "Compare the two images in detail and say which one is better.",
+        QUESTIONS["better"],
+        QUESTIONS["compare"],
         "Explain what is wrong with each image and conclude which is better.",
     ],
 }
@@ -75,7 +75,7 @@ def build_page(handlers: Handlers, models: list[str], settings: GradioConfig) ->
     table = {
         "slots": [{"name": name, "label": NAMES[name], "help": HELP[name]} for name in PICTURES],
         "tasks": tasks(),
-        "questions": QUESTIONS,
+        "questions": SUGGESTIONS,
         "examples": examples,
         "megabytes": MAX_PICTURE_BYTES // 1_000_000,
     }
