@@ -11,10 +11,9 @@ import shutil
 from pathlib import Path
 
 import torch
-from easydict import EasyDict
 from transformers import GenerationConfig, LlamaForCausalLM
 
-from depictqa.config import load_config, parse_overrides, require_file
+from depictqa.config import Config, load_config, parse_overrides, require_file
 from depictqa.errors import InputError, exit_cleanly
 from depictqa.model.build import DTYPES, build_model
 from depictqa.model.delta import save_delta
@@ -27,7 +26,7 @@ TOKENIZER_FILES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json",
 LEAST_AGREEMENT = 0.98  # share of positions with the same likeliest token; rounding to fp16 may turn a near tie
 
 
-def export(config: EasyDict, out: Path, dtype: torch.dtype) -> tuple[float, float]:
+def export(config: Config, out: Path, dtype: torch.dtype) -> tuple[float, float]:
     """Write the merged model to `out`: whole or not at all.
 
     Args:

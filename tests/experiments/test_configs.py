@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from depictqa.config import ABSTRACTOR_FIELDS, CONFIG_FIELDS, SERVE_FIELDS, load_config, load_serve_config
+from depictqa.config import Config, ServeConfig, load_config, load_serve_config
+from depictqa.config.__main__ import key_reference
+from depictqa.config.loading import keys_of
+from depictqa.config.schema import AbstractorSizes
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 PUBLISHED = ["DQ495K", "DQ495K_Abstractor", "DQ495K_QInst", "DQ495K_QPath", "MBAPPS"]
@@ -64,7 +67,7 @@ def test_common_values_are_the_published_ones(name):
     assert loaded.model.llm_conv_type == "vicuna_v1"
     assert loaded.model.unique_tag is True
     assert loaded.model.delta_path == str(EXPERIMENTS / name / "ckpt/ckpt.pt")
-    assert loaded.model.lora == {
+    assert loaded.model.lora.model_dump() == {
         "lora_r": 16,
         "lora_alpha": 16,
         "lora_dropout": 0.1,
@@ -103,7 +106,7 @@ def test_deepspeed_section_is_the_published_one(name):
 def test_picture_sizes_are_the_published_ones(name):
     loaded = config(name)
     large = name == "DQ495K_Abstractor"
-    assert loaded.vision_preprocess == {
+    assert loaded.vision_preprocess.model_dump() == {
         "patch_size": 14,
         "resize": 1024 if large else 224,
         "min_size": 70,
@@ -112,7 +115,7 @@ def test_picture_sizes_are_the_published_ones(name):
         "keep_ratio": True,
     }
     if large:
-        assert loaded.model.abstractor == {
+        assert loaded.model.abstractor.model_dump() == {
             "dim_feedforward": 2048,
             "nhead": 8,
             "num_layers": 4,
@@ -124,21 +127,38 @@ def test_picture_sizes_are_the_published_ones(name):
         assert loaded.model.abstractor is None
 
 
-def test_base_names_every_key():
-    """The base is the template for data of one's own: so it holds every key, defaults included."""
-    for file, fields in (("config.yaml", CONFIG_FIELDS), ("serve.yaml", SERVE_FIELDS)):
-        path = EXPERIMENTS / "_base_" / file
-        raw = yaml.safe_load(path.read_text())
-        for key in fields:
-            value = raw
-            for part in key.split("."):
-                assert part in value, f"{file}: {key}"
-                value = value[part]
+TEMPLATE = {  # what the base decides: where the weights and data of the published layout are, and how to train
+    *("data.root_dir", "model.vision_encoder_path", "model.llm_path", "model.delta_path", "infer.sentence_model"),
+    "infer.output_confidence",  # the answers' format says null unless asked for; the evaluation scripts ask
+    "deepspeed",
+}
+
+
+@pytest.mark.parametrize(("file", "schema"), [("config.yaml", Config), ("serve.yaml", ServeConfig)])
+def test_base_names_every_key_with_its_default(file, schema):
+    """The base is the template for data of one's own."""
+    raw = yaml.safe_load((EXPERIMENTS / "_base_" / file).read_text())
+    different = set()
+    for key, field in keys_of(schema):
+        if field.description is None or key.startswith("model.abstractor."):  # a section; null in the base
+            continue
+        value = raw
+        for part in key.split("."):
+            assert part in value, f"{file}: {key}"
+            value = value[part]
+        if value != field.default:
+            different.add(key)
+    assert different == {key for key in TEMPLATE if schema is Config}
+
+
+def test_the_reference_of_keys_is_current():
+    """After a change: python -m depictqa.config --keys > docs/config.md"""
+    assert (EXPERIMENTS.parent / "docs" / "config.md").read_text(encoding="utf-8") == key_reference()
 
 
 def test_abstractor_experiment_names_every_key():
     raw = yaml.safe_load((EXPERIMENTS / "DQ495K_Abstractor/config.yaml").read_text())
-    assert raw["model"]["abstractor"].keys() == ABSTRACTOR_FIELDS.keys()
+    assert raw["model"]["abstractor"].keys() == AbstractorSizes.model_fields.keys()
 
 
 @pytest.mark.parametrize("name", ALL)

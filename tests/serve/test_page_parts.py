@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import gradio
 import httpx
 import pytest
-from easydict import EasyDict
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -17,6 +16,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from depictqa.config import GradioSettings
 from depictqa.errors import InputError
 from depictqa.serve.page.client import Client, HeldPictures
 from depictqa.serve.page.gate import EXAMPLES, Gate, routes
@@ -378,7 +378,7 @@ def test_every_set_of_pictures_has_its_task_and_questions():
 
 @pytest.mark.parametrize("embed", [False, True])
 def test_page_is_built(tmp_path, embed):
-    settings = EasyDict(embed=embed, concurrency_count=3, model_list_mode="once")
+    settings = GradioSettings(embed=embed, concurrency_count=3, model_list_mode="once")
     config = build_page(make_handlers(tmp_path), ["Nano"], settings).get_config_file()
     text = json.dumps(config["components"])
     assert ("Answers come from a model" in text) == (not embed)

@@ -6,9 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from easydict import EasyDict
-
-from depictqa.config import load_config, parse_overrides, require_file
+from depictqa.config import Config, load_config, parse_overrides, require_file, value_at
 from depictqa.data.meta import read_questions
 from depictqa.errors import InputError
 from depictqa.inference.assessor import Assessor
@@ -59,11 +57,11 @@ def infer(
     return [run(job, get_assessor, preprocess, options) for job in jobs]
 
 
-def build_sampling(config: EasyDict) -> Sampling:
+def build_sampling(config: Config) -> Sampling:
     return Sampling(config.infer.temperature, config.infer.top_p, config.infer.max_new_tokens)
 
 
-def lazy_assessor(config: EasyDict) -> Callable[[], Assessor]:
+def lazy_assessor(config: Config) -> Callable[[], Assessor]:
     """A function that loads the model on its first call. The files it needs are checked right away."""
     for key in ("model.vision_encoder_path", "model.llm_path", "model.delta_path"):
         require_file(config, key)
@@ -113,11 +111,11 @@ def _find(meta: str, root_dir: Path) -> Path:
     raise InputError(f"--meta_path: {root_dir / meta} does not exist (paths are relative to data.root_dir)")
 
 
-def _fingerprint(config: EasyDict, batch_size: int) -> str:
+def _fingerprint(config: Config, batch_size: int) -> str:
     """Of all that answers depend on, but for the items: settings, and weights by size and time."""
-    stats = [os.stat(config.model[key]) for key in ("vision_encoder_path", "llm_path", "delta_path")]
-    settings = {key: config[key] for key in ("model", "vision_preprocess", "device", "dtype")}
-    settings["infer"] = {key: value for key, value in config.infer.items() if key not in ("answer_dir", "max_broken")}
+    stats = [os.stat(value_at(config, key)) for key in ("model.vision_encoder_path", "model.llm_path", "model.delta_path")]
+    settings = config.model_dump(include={"model", "vision_preprocess", "device", "dtype"})
+    settings["infer"] = config.infer.model_dump(exclude={"answer_dir", "max_broken"})
     return fingerprint(
         json.dumps(settings, sort_keys=True),
         str([(stat.st_size, stat.st_mtime_ns) for stat in stats]),

@@ -1,9 +1,8 @@
 """From a config to a model: the one place that wires the parts."""
 
 import torch
-from easydict import EasyDict
 
-from depictqa.config import require_file
+from depictqa.config import Config, require_file
 from depictqa.errors import InputError
 from depictqa.model.abstractor import Abstractor
 from depictqa.model.clip import VisionEncoder, load_vision_encoder
@@ -35,11 +34,11 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
-def build_preprocessor(config: EasyDict) -> ImagePreprocessor:
-    return ImagePreprocessor(**config.vision_preprocess)
+def build_preprocessor(config: Config) -> ImagePreprocessor:
+    return ImagePreprocessor(**dict(config.vision_preprocess))
 
 
-def build_model(config: EasyDict, device: torch.device, dtype: torch.dtype, delta: bool = True) -> DepictQA:
+def build_model(config: Config, device: torch.device, dtype: torch.dtype, delta: bool = True) -> DepictQA:
     """Load the frozen parts, put the trainable ones on, and fill them from `model.delta_path`.
 
     Args:
@@ -68,30 +67,25 @@ def build_model(config: EasyDict, device: torch.device, dtype: torch.dtype, delt
     return model.to(device)
 
 
-def check_adaptation(config: EasyDict) -> None:
-    """Raises InputError where `model.lora` or `model.abstractor` cannot be: before anything is loaded."""
-    lora, where = config.model.lora, f"{config.config_path}: model."
-    strangers = [name for name in lora.lora_target_modules if name not in PROJECTIONS]
-    if strangers or not lora.lora_target_modules:
-        found = ", ".join(map(str, strangers)) or "none"
-        raise InputError(f"{where}lora.lora_target_modules: found {found}; expected some of {', '.join(PROJECTIONS)}")
-    if lora.lora_r < 1:
-        raise InputError(f"{where}lora.lora_r: expected a number from 1 on, found {lora.lora_r}")
-    if not 0 <= lora.lora_dropout < 1:
-        raise InputError(f"{where}lora.lora_dropout: expected a share from 0 to below 1, found {lora.lora_dropout}")
-    if config.model.abstractor is not None and config.model.vision_feature_type == "global":
-        raise InputError(f"{where}abstractor reads patch tokens; vision_feature_type is 'global'")
+def check_adaptation(config: Config) -> None:
+    """Raises InputError where LoRA is to adapt what a Llama does not have: before anything is loaded."""
+    strangers = [name for name in config.model.lora.lora_target_modules if name not in PROJECTIONS]
+    if strangers:
+        raise InputError(
+            f"{config.config_path}: model.lora.lora_target_modules: expected some of {', '.join(PROJECTIONS)}, "
+            f"found {', '.join(strangers)}"
+        )
 
 
-def assemble(config: EasyDict, vision_encoder: VisionEncoder, llm, tokenizer) -> DepictQA:
+def assemble(config: Config, vision_encoder: VisionEncoder, llm, tokenizer) -> DepictQA:
     """Put the trainable parts on loaded (or meta-device) frozen ones, in the LLM's dtype."""
     abstractor = None
     if config.model.abstractor is not None:
-        nhead, width = config.model.abstractor["nhead"], vision_encoder.feature_size
-        if nhead < 1 or width % nhead:
+        nhead, width = config.model.abstractor.nhead, vision_encoder.feature_size
+        if width % nhead:
             found = f"{config.config_path}: model.abstractor.nhead is {nhead}"
             raise InputError(f"{found}; expected a divisor of the patches' width, {width}")
-        abstractor = Abstractor(vision_encoder.feature_size, **config.model.abstractor)
+        abstractor = Abstractor(vision_encoder.feature_size, **dict(config.model.abstractor))
     lora = config.model.lora
     model = DepictQA(
         vision_encoder=vision_encoder,

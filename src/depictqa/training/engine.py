@@ -3,8 +3,8 @@
 import logging
 
 import torch
-from easydict import EasyDict
 
+from depictqa.config import Config
 from depictqa.errors import InputError
 from depictqa.model.depictqa import DepictQA
 from depictqa.training.distributed import say
@@ -13,7 +13,7 @@ from depictqa.training.settings import Plan, plain
 ADAM = ("adam", "adamw")
 
 
-def build_engine(model: DepictQA, config: EasyDict, plan: Plan, device: torch.device):
+def build_engine(model: DepictQA, config: Config, plan: Plan, device: torch.device):
     """DeepSpeed's engine, with the optimizer and the schedule of `deepspeed.*`. Says what it had to change there.
 
     Raises:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 import yaml
-from easydict import EasyDict
+from pydantic import BaseModel
 from torch import distributed
 
-from depictqa.config import load_config, parse_overrides, require_file
+from depictqa.config import Config, load_config, parse_overrides, require_file, value_at
 from depictqa.data.training import MicroBatches, TrainingItem, TrainingSet, estimate_tokens, load_batches, read_mixture
 from depictqa.errors import InputError
 from depictqa.model.attention import NAME as CAUSAL_BLOCKS
@@ -25,7 +25,7 @@ from depictqa.training.distributed import from_first, is_first, say, start, toge
 from depictqa.training.engine import build_engine
 from depictqa.training.loop import Saving, run
 from depictqa.training.metrics import RunLog
-from depictqa.training.settings import Plan, check_sections, pick_precision, plain, plan_from
+from depictqa.training.settings import Plan, check_sections, pick_precision, plan_from
 from depictqa.training.stop import EXIT_CODE, StopSignal
 from depictqa.training.validation import Validation
 
@@ -92,7 +92,7 @@ def train(config_path: str, overrides: list[str], resume: str | None = None) -> 
     say(f"trained: {saving.folder / 'ckpt.pt'}; curves: {config.train.log_dir}")
 
 
-def _read_data(config: EasyDict) -> tuple[list[TrainingItem], Plan]:
+def _read_data(config: Config) -> tuple[list[TrainingItem], Plan]:
     where = f"{config.config_path}: data.train.meta_paths_weights"
     items = read_mixture(config.data.train.meta_paths_weights, config.data.root_dir, where, check_images=is_first())
     plan = plan_from(config, len(items), distributed.get_world_size())
@@ -104,14 +104,12 @@ def _read_data(config: EasyDict) -> tuple[list[TrainingItem], Plan]:
     return items, plan
 
 
-def _read_validation(config: EasyDict) -> Validation | None:
+def _read_validation(config: Config) -> Validation | None:
     if not config.train.val_meta_paths:
         return None
     where = f"{config.config_path}: train.val_meta_paths"
     metas = [[path, 1] for path in config.train.val_meta_paths]
     items = read_mixture(metas, config.data.root_dir, where, check_images=is_first())
-    if config.train.val_freq_step < 1:
-        raise InputError(f"{config.config_path}: train.val_freq_step: expected a number from 1 on")
     if config.train.val_metric and config.deepspeed.get("zero_optimization", {}).get("stage") == 3:
         raise InputError(
             f"{config.config_path}: train.val_metric: answers are as long as they are, and ZeRO stage 3 needs equal steps on "
@@ -127,7 +125,7 @@ def _read_validation(config: EasyDict) -> Validation | None:
     )
 
 
-def _load_batches(config: EasyDict, items: list[TrainingItem], plan: Plan, device: torch.device, first_step: int):
+def _load_batches(config: Config, items: list[TrainingItem], plan: Plan, device: torch.device, first_step: int):
     """This rank's micro batches from `first_step` on."""
     tokens_per_image = (config.vision_preprocess.resize // config.vision_preprocess.patch_size) ** 2
     if config.model.abstractor is not None:
@@ -146,27 +144,22 @@ def _load_batches(config: EasyDict, items: list[TrainingItem], plan: Plan, devic
     return load_batches(data, micro_batches, config.data.num_workers, pin_memory=device.type == "cuda")
 
 
-def _settings(config: EasyDict, items: list[TrainingItem]) -> dict[str, str]:
+def _settings(config: Config, items: list[TrainingItem]) -> dict[str, str]:
     """What a run depends on, by dotted key: a state is continued under the same only. Files may have moved."""
     digest = hashlib.sha256()
     for item in items:
         digest.update(repr((item.id, item.task.name, item.turns)).encode())
     settings = {"processes": str(distributed.get_world_size()), "data.train (sha256 of its items)": digest.hexdigest()}
     for dotted in RESUMED_WITH:
-        value = config
-        for key in dotted.split("."):
-            value = value[key]
-        settings[dotted] = repr(value)
+        value = value_at(config, dotted)
+        settings[dotted] = repr(value.model_dump() if isinstance(value, BaseModel) else value)
     return settings
 
 
-def _choose_state(config: EasyDict, resume: str | None, settings: dict) -> State | None:
+def _choose_state(config: Config, resume: str | None, settings: dict) -> State | None:
     """The state to continue from. Starting anew removes the states of a finished run, and those only."""
-    if config.train.keep_last < 1:
-        found = config.train.keep_last
-        raise InputError(f"{config.config_path}: train.keep_last: expected a number from 1 on, found {found}")
-    for key in ("save_dir", "log_dir"):
-        _check_writable(Path(config.train[key]), f"{config.config_path}: train.{key}")
+    for key in ("train.save_dir", "train.log_dir"):
+        _check_writable(Path(value_at(config, key)), f"{config.config_path}: {key}")
     folder = Path(config.train.save_dir) / "state"
     newest = find_state(folder)
     if resume is None:
@@ -193,7 +186,7 @@ def _check_writable(folder: Path, where: str) -> None:
         raise InputError(f"{where}: {folder} cannot be written ({error.strerror})") from None
 
 
-def _load_model(config: EasyDict, device: torch.device, dtype: torch.dtype, state: State | None) -> DepictQA:
+def _load_model(config: Config, device: torch.device, dtype: torch.dtype, state: State | None) -> DepictQA:
     torch.manual_seed(config.seed)
     given = config.model.delta_path
     if state is not None:
@@ -219,10 +212,10 @@ def _load_model(config: EasyDict, device: torch.device, dtype: torch.dtype, stat
     return model
 
 
-def _open_log(config: EasyDict, plan: Plan, first_step: int) -> RunLog:
+def _open_log(config: Config, plan: Plan, first_step: int) -> RunLog:
     folder = Path(config.train.log_dir)
     print_every = max(1, config.train.log_step // plan.accumulation)
     log = RunLog(folder, first_step, plan.optimizer_steps, print_every)
-    resolved = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
+    resolved = yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True)
     (folder / "training_args.yaml").write_text(resolved, encoding="utf-8")
     return log

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import torch
-from easydict import EasyDict
 
+from depictqa.config import Config
 from depictqa.errors import InputError
 
 LEAST_WARMUP = 10  # optimizer steps
@@ -62,7 +62,7 @@ def make_plan(length: int, world_size: int, micro_batch: int, accumulation: int,
     return plan
 
 
-def plan_from(config: EasyDict, length: int, world_size: int) -> Plan:
+def plan_from(config: Config, length: int, world_size: int) -> Plan:
     """The plan of a config; see `make_plan`."""
     sizes = {"train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1}
     for key in sizes:
@@ -72,7 +72,7 @@ def plan_from(config: EasyDict, length: int, world_size: int) -> Plan:
     return make_plan(length, world_size, *sizes.values(), config.train.epochs, config.train.warmup_rate)
 
 
-def check_sections(config: EasyDict) -> None:
+def check_sections(config: Config) -> None:
     """Raises InputError where `deepspeed` names no optimizer, or holds something else than keys in a section we read."""
     for name in SECTIONS:
         if not isinstance(config.deepspeed.get(name, {}), dict):
@@ -82,7 +82,7 @@ def check_sections(config: EasyDict) -> None:
         raise InputError(f"{config.config_path}: deepspeed.optimizer.type is missing; expected Adam, AdamW, ...")
 
 
-def pick_precision(config: EasyDict, device: torch.device) -> torch.dtype:
+def pick_precision(config: Config, device: torch.device) -> torch.dtype:
     """The model's dtype: deepspeed.fp16 or deepspeed.bf16 where enabled, else fp32.
 
     Raises:

@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 import gradio
-from easydict import EasyDict
 
+from depictqa.config import GradioSettings
 from depictqa.serve.page.gate import EXAMPLES
 from depictqa.serve.page.handlers import Handlers
 from depictqa.serve.protocol import MAX_PICTURE_BYTES, MAX_QUESTION, MAX_TOKENS, NAMES, PICTURES, task_of
@@ -64,7 +64,7 @@ def tasks() -> dict[str, dict]:
     return table
 
 
-def build_page(handlers: Handlers, models: list[str], settings: EasyDict) -> gradio.Blocks:
+def build_page(handlers: Handlers, models: list[str], settings: GradioSettings) -> gradio.Blocks:
     """The page.
 
     Args:
