@@ -109,7 +109,8 @@ def _explain(invalid: ValidationError, schema: type[Section]) -> list[str]:
     """A line for each mistake: dotted key, what was expected, its meaning, what was found."""
     fields = dict(keys_of(schema))
     lines = []
-    for error in invalid.errors():
+    unknown_first = sorted(invalid.errors(), key=lambda error: error["type"] != "extra_forbidden")  # they explain the rest
+    for error in unknown_first:
         names = [str(part) for part in error["loc"] if isinstance(part, str)]
         key, place = ".".join(names), "".join(f"[{part}]" for part in error["loc"] if isinstance(part, int))
         field = fields.get(key)

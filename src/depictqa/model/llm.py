@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from depictqa.errors import InputError
 from depictqa.model.dropout import Dropout
+from depictqa.model.folder import MODEL_FILES, check_complete, check_json, explain
 
 logger = logging.getLogger(__name__)
 
@@ -25,14 +26,18 @@ def load_llm(path: str | Path, dtype: torch.dtype) -> LlamaForCausalLM:
     """Load a frozen Llama. Weights are read safely: safetensors, or `.bin` shards with weights_only.
 
     Raises:
-        InputError: the folder holds no Llama that can be read.
+        InputError: the folder holds no Llama that can be read; where a file of it is broken, its name.
     """
     folder = as_folder(path)
+    check_json(folder, MODEL_FILES)
     transformers_logging.disable_progress_bar()
     try:
-        llm = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise InputError(f"{path}: no language model found ({str(error).strip().splitlines()[0]})") from None
+        llm, found = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, attn_implementation="sdpa", output_loading_info=True
+        )
+    except Exception as error:  # a broken file may lead transformers to any
+        raise explain(folder, "no language model found", error) from error
+    check_complete(folder, set(found["missing_keys"]))
     if not isinstance(llm, LlamaForCausalLM):
         raise InputError(f"{path}: expected a Llama, found {type(llm).__name__}")
     return llm.eval().requires_grad_(False)

@@ -7,7 +7,6 @@ a `tokenizer.model` use `SentencePieceTokenizer`; every other tokenizer goes thr
 Both have the members of `Tokenizer`.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from google.protobuf.message import DecodeError
 from sentencepiece import sentencepiece_model_pb2
 
 from depictqa.errors import InputError
+from depictqa.model.folder import TOKENIZER_FILES, check_json, read_json
 
 _SPACE = "▁"
 
@@ -136,17 +136,18 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     """Load the tokenizer of a Hugging Face model folder.
 
     Raises:
-        InputError: the folder holds no tokenizer that can be read.
+        InputError: the folder holds no tokenizer that can be read; where a file of it is broken, its name.
     """
     folder = Path(folder)
     config_path = folder / "tokenizer_config.json"
-    config = json.loads(config_path.read_text(encoding="utf-8")) if config_path.exists() else {}
+    check_json(folder, TOKENIZER_FILES)
+    config = read_json(config_path) if config_path.exists() else {}
     if (folder / "tokenizer.model").exists():
         return SentencePieceTokenizer(folder / "tokenizer.model", legacy=config.get("legacy", True))
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: no tokenizer found ({str(error).splitlines()[0]})") from None
+    except Exception as error:  # a broken file may lead transformers to any
+        raise InputError(f"{folder}: no tokenizer found ({next(iter(str(error).splitlines()), type(error).__name__)})") from error
     return TransformersTokenizer(tokenizer, adds_bos=bool(config.get("add_bos_token", False)))
