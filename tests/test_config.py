@@ -302,6 +302,25 @@ def test_a_config_is_shown_whole_or_by_key(tmp_path, capsys, monkeypatch):
     assert shown["infer"]["max_new_tokens"] == 400 and shown["data"]["root_dir"] == f"{tmp_path}/data"
 
 
+def test_a_resolved_config_is_a_config(tmp_path, capsys, monkeypatch):
+    """So `training_args.yaml` of a run, or what `python -m depictqa.config` prints, can be given as --cfg."""
+    path = write(tmp_path, MODEL + "deepspeed: {optimizer: {type: Adam, params: {lr: 2e-4}}}\n")
+    resolved = write(tmp_path / "elsewhere", show(capsys, monkeypatch, str(path)))
+    assert load_config(resolved).model_dump() == load_config(path).model_dump()
+
+
+def test_a_config_is_read_only(tmp_path):
+    config = load_config(write(tmp_path, MODEL))
+    with pytest.raises(ValueError, match="frozen"):
+        config.train.epochs = 2
+
+
+def test_a_path_that_cannot_be_read_is_no_traceback(tmp_path):
+    config = load_config(write(tmp_path, MODEL + f"infer: {{sentence_model: {'x' * 300}}}\n"))
+    with pytest.raises(InputError, match="infer.sentence_model: .*x cannot be read .File name too long"):
+        require_file(config, "infer.sentence_model")
+
+
 def test_a_key_that_is_none_is_said(tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit):
         show(capsys, monkeypatch, str(write(tmp_path, MODEL)), "data.root")

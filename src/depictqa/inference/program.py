@@ -6,12 +6,15 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
+
 from depictqa.config import Config, load_config, parse_overrides, require_file, value_at
 from depictqa.data.meta import read_questions
 from depictqa.errors import InputError
 from depictqa.inference.assessor import Assessor
 from depictqa.inference.runner import Job, Options, fingerprint, run
 from depictqa.model.build import build_model, build_preprocessor, pick_device, pick_dtype
+from depictqa.model.folder import explain
 from depictqa.model.generation import Sampling
 from depictqa.prompts import get_task
 
@@ -73,14 +76,19 @@ def lazy_assessor(config: Config) -> Callable[[], Assessor]:
     def load() -> Assessor:
         model = build_model(config, device, pick_dtype(config.dtype, device))
         model.llm.merge_adapter()
-        sentence_model = None
-        if sentence_path is not None:
-            from sentence_transformers import SentenceTransformer
-
-            sentence_model = SentenceTransformer(str(sentence_path), device=str(device))
-        return Assessor(model, sentence_model)
+        return Assessor(model, None if sentence_path is None else load_sentence_model(sentence_path, device))
 
     return load
+
+
+def load_sentence_model(folder: Path, device: torch.device):
+    """A `SentenceTransformer`. Raises InputError with the file of the folder that is broken."""
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        return SentenceTransformer(str(folder), device=str(device))
+    except Exception as error:  # a broken file may lead the libraries to any
+        raise explain(folder, "not a sentence model", error) from error
 
 
 def _listed(from_command_line, from_config, flag: str) -> list[str]:

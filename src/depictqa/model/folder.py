@@ -18,13 +18,17 @@ WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin")
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object that a JSON file holds. Raises InputError where it holds none."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error}); download this file again") from None
+    value = _parse(path)
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a JSON object, found {json.dumps(value)[:40]}; download this file again")
     return value
+
+
+def _parse(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error}); download this file again") from None
 
 
 def check_json(folder: Path, patterns: tuple[str, ...]) -> None:
@@ -44,12 +48,14 @@ def check_complete(folder: Path, missing: set[str]) -> None:
 
 
 def explain(folder: Path, what: str, error: Exception) -> InputError:
-    """What to say of a folder that transformers cannot read: which weight file is broken, else its own reason."""
-    for pattern in WEIGHT_FILES:
-        for path in sorted(folder.glob(pattern)):
-            try:
+    """What to say of a folder that a library cannot read: which file in it is broken, else the library's own reason."""
+    try:
+        for path in sorted(folder.rglob("*.json")):
+            _parse(path)
+        for pattern in WEIGHT_FILES:
+            for path in sorted(folder.glob(pattern)):
                 load_torch_file(path)
-            except InputError as broken:
-                return broken
+    except InputError as broken:
+        return broken
     reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return InputError(f"{folder}: {what} ({reason})")
