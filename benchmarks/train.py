@@ -135,10 +135,14 @@ def train_ours(model, preprocess, items, args, folder: Path, watch: Stopwatch) -
     device = start(watch.device)
     if device.type == "cpu":  # as train.py does
         model.least_share = 1
-    config = load_config(ROOT / "experiments" / "_base_" / "config.yaml")
     accumulation = args.update // args.micro_batch
-    config.deepspeed |= {"train_micro_batch_size_per_gpu": args.micro_batch, "gradient_accumulation_steps": accumulation}
-    config.deepspeed |= {"fp16": {"enabled": False}, "bf16": {"enabled": args.dtype == "bf16"}}
+    settings = {
+        "deepspeed.train_micro_batch_size_per_gpu": args.micro_batch,
+        "deepspeed.gradient_accumulation_steps": accumulation,
+        "deepspeed.fp16.enabled": False,
+        "deepspeed.bf16.enabled": args.dtype == "bf16",
+    }
+    config = load_config(ROOT / "experiments" / "_base_" / "config.yaml", settings)
     plan = make_plan(len(items), 1, args.micro_batch, accumulation, epochs=1, warmup_rate=0.1)
     engine = build_engine(model, config, plan, device)
     micro_batches = MicroBatches([1] * len(items), args.micro_batch, accumulation, 0, 1, 0, 0, plan.micro_steps)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from depictqa.config import load_config, load_serve_config, main, parse_overrides, require_file
+from depictqa.config import load_config, load_serve_config, parse_overrides, require_file
+from depictqa.config.__main__ import main
 from depictqa.errors import InputError
 
 
@@ -68,94 +69,196 @@ def test_all_mistakes_at_once(tmp_path):
     assert "unknown key 'model.vision_encoder_pth'; did you mean 'model.vision_encoder_path'?" in message
     assert "model.llm_path is missing" in message
     assert "model.llm_conv_type: expected default | v0" in message and "found 'vicuna'" in message
-    assert "train.epochs: expected int" in message and "found 'two'" in message
-    assert "seed: expected int" in message and "found null" in message
+    assert "train.epochs: expected a whole number >= 1 (passes over" in message and "found 'two'" in message
+    assert "seed: expected a whole number >= 0" in message and "found null" in message
     assert "\n" not in message
+
+
+BOMB = "a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12))
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("a: [", "not valid YAML"),
-        ("\ta: 1", "not valid YAML"),
-        ("a: @x", "not valid YAML"),
-        ("seed: 1\nseed: 2", "the key 'seed' is given twice"),
-        ("- 1", "expected keys and values, found list"),
-        ("", "expected keys and values, found nothing"),
-        ("1: 2", "1: expected a name as key, found int"),
-        ("train: {null: 2}", "train.None: expected a name as key, found nothing"),
-        ("base: 3", "base: expected the path of a YAML file, found 3"),
-        ("base: none.yaml", "none.yaml: cannot be read .*; it is the base of .*config.yaml"),
-        ("base: config.yaml", r"this file is its own base \(config.yaml -> config.yaml\)"),
+        ("train:\n\tepochs: 1", r"not valid YAML: .*; indent with spaces, not tabs \(line 2, column 1\)"),
+        ("a: 1\n---\nb: 2", "not valid YAML: expected a single document in the stream, but found another document .line 2, column 1"),
+        ("a: !!python/name:os.system", "not valid YAML: .*could not determine a constructor"),
+        ("- 1", r"expected keys and values, found \[1\]"),
+        ("", "expected keys and values, found null"),
+        ("train: {epochs: 1, epochs: 2}", "key 'epochs' is given twice, first in line 1 .line 1, column 20"),
+        ("1: a", "expected a name as a key, found 1 .line 1, column 1"),
+        ("train: {on: 1}", "expected a name as a key, found on "),
+        ("{[1]: 2}", "expected a name as a key, found a collection"),
+        ("deepspeed: {gradient_clipping: .inf}", "expected a finite number, found .inf"),
+        ("infer: {temperature: .nan}", "expected a finite number, found .nan"),
+        ("infer: {temperature: 1e999}", "expected a finite number, found 1e999"),
+        ("seed: 2026-13-45", "not valid YAML: .*month"),
+        ("seed: !!int x", "not valid YAML: invalid literal"),
+        ("seed: !!bool x", "not valid YAML"),
+        ("seed: " + "1" * 5000, "not valid YAML: .*4300 digits"),
+        ("a: " + "[" * 1000, "not valid YAML: it is nested too deeply"),
+        (BOMB, "aliases that refer to aliases multiply"),
+        ("a: &a {b: *a}", "aliases that refer to aliases multiply"),
     ],
 )
 def test_files_that_are_no_config(tmp_path, text, expected):
+    path = write(tmp_path, text)
     with pytest.raises(InputError, match=expected) as error:
-        load_config(write(tmp_path, text))
-    assert "\n" not in str(error.value) and str(tmp_path) in str(error.value)
-
-
-def test_bases_that_lead_back_or_are_no_mapping(tmp_path):
-    write(tmp_path, "base: b.yaml\n", "a.yaml")
-    write(tmp_path, "base: a.yaml\n", "b.yaml")
-    with pytest.raises(InputError, match=r"its own base \(a.yaml -> b.yaml -> a.yaml\)"):
-        load_config(tmp_path / "a.yaml")
-    write(tmp_path, "- 1\n", "list.yaml")
-    with pytest.raises(InputError, match=r"list.yaml: expected keys and values, found list; it is the base of .*config.yaml"):
-        load_config(write(tmp_path, "base: list.yaml\n"))
-
-
-def test_encodings(tmp_path):
-    path = write(tmp_path, "")
-    path.write_bytes("\ufeff".encode() + MODEL.encode())
-    assert load_config(path).seed == 131
-    path.write_bytes(MODEL.encode("utf-16"))
-    with pytest.raises(InputError, match="config.yaml: not valid YAML"):
         load_config(path)
+    assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
 
 
-def test_an_empty_section_holds_its_defaults(tmp_path):
-    config = load_config(write(tmp_path, MODEL + "train:\ndata: {infer: }\nvision_preprocess:\n"))
-    assert (config.train.epochs, config.data.infer.batch_size, config.vision_preprocess.resize) == (1, 1, 224)
+def test_a_file_is_utf8_with_or_without_a_mark(tmp_path):
+    text = MODEL + "infer: {answer_dir: é}\n"
+    (tmp_path / "config.yaml").write_bytes(text.encode("utf-8-sig"))
+    assert load_config(tmp_path / "config.yaml").infer.answer_dir == f"{tmp_path}/é"
+    for encoding, byte in (("utf-16", "0xff at 0"), ("latin-1", f"0xe9 at {text.index('é')}")):
+        (tmp_path / "config.yaml").write_bytes(text.encode(encoding))
+        with pytest.raises(InputError, match=f"config.yaml: expected UTF-8 text, found byte {byte}"):
+            load_config(tmp_path / "config.yaml")
+
+
+def test_aliases_and_merges_are_read(tmp_path):
+    path = write(tmp_path, MODEL + "deepspeed: {a: &a {lr: 1, x: 2}, b: {<<: *a, lr: 3}}\n")
+    assert load_config(path).deepspeed.b == {"lr": 3, "x": 2}
 
 
 @pytest.mark.parametrize(
-    ("assignment", "expected"),
+    ("base", "expected"),
     [
-        ("infer.temperature=-1", r"infer.temperature: expected float from 0 \(.*\), found -1"),
-        ("infer.top_p=7", "infer.top_p: expected float above 0 up to 1"),
-        ("infer.top_p=.nan", "infer.top_p: expected float"),
-        ("infer.max_new_tokens=-3", "infer.max_new_tokens: expected int from 1"),
-        ("infer.max_new_tokens=true", "infer.max_new_tokens: expected int from 1 .* found True"),
-        ("vision_preprocess.crop_ratio=[3]", "crop_ratio.*: expected two numbers above 0 and up to 1"),
-        ("vision_preprocess.crop_ratio=[0.7]", "crop_ratio: expected two numbers"),
-        ("vision_preprocess.crop_ratio=[1, 0.7]", "crop_ratio: expected two numbers .* the lower one first"),
-        ("vision_preprocess.min_size=700", "vision_preprocess.min_size is larger than vision_preprocess.max_size"),
-        ("model.lora.lora_r=0", "model.lora.lora_r: expected int from 1"),
-        ("model.lora.lora_dropout=1", "model.lora.lora_dropout: expected float from 0 below 1"),
-        ("model.lora=3", "model.lora: expected keys and values, found 3"),
-        ("model.llm_path=''", "model.llm_path: expected path"),
-        ("train.save_freq_step=0", "train.save_freq_step: expected int from 1 or null"),
-        ("train.max_broken=2", "train.max_broken: expected float from 0 up to 1"),
-        ("data.num_workers=-1", "data.num_workers: expected int from 0"),
-        ("train.epoch=2", "unknown key 'train.epoch'; did you mean 'train.epochs'"),
-        ("train.epochs=@x", "--set train.epochs: not valid YAML"),
-        ("train.epochs={", "--set train.epochs: not valid YAML"),
-        ("seed.x=1", r"--set seed.x: 'seed' is a value \(131\), not a section"),
-        ("train.epochs.y=2", r"--set train.epochs.y: 'train.epochs' is a value \(3\), not a section"),
+        ("config.yaml", "base: expected a file that does not lead back here, found .*config.yaml -> .*config.yaml"),
+        ("other.yaml", "other.yaml: base: expected a file .*, found .*config.yaml -> .*other.yaml -> .*config.yaml"),
+        ("list.yaml", r"config.yaml: base: .*list.yaml: expected keys and values, found \[1, 2\]"),
+        ("absent.yaml", "config.yaml: base: .*absent.yaml: cannot be read .No such file"),
+        (".", "config.yaml: base: .*: cannot be read .Is a directory"),
+        ("[a.yaml]", r"config.yaml: base: expected a path, found \['a.yaml'\]"),
+        ("3", "config.yaml: base: expected a path, found 3"),
+        ("''", "config.yaml: base: expected a path, found ''"),
+        ('"a\\0b"', "config.yaml: base: expected a path, found .*null"),
+        ("~nobody-of-that-name/a.yaml", "config.yaml: base: expected a path, found .*home directory"),
     ],
 )
-def test_every_mistake_of_a_value_is_one_line(tmp_path, assignment, expected):
-    path = write(tmp_path, MODEL + "seed: 131\ntrain: {epochs: 3}\n")
-    with pytest.raises(InputError, match=expected) as error:
-        load_config(path, parse_overrides([assignment]))
-    assert "\n" not in str(error.value)
+def test_a_base_that_cannot_be(tmp_path, base, expected):
+    write(tmp_path, "base: config.yaml\n", "other.yaml")
+    write(tmp_path, "[1, 2]\n", "list.yaml")
+    with pytest.raises(InputError, match=expected):
+        load_config(write(tmp_path, f"base: {base}\n"))
 
 
-def test_global_features_and_an_abstractor_exclude_each_other(tmp_path):
-    overrides = {"model.vision_feature_type": "global", "model.abstractor": {}}
-    with pytest.raises(InputError, match="config.yaml: model.abstractor reads patch tokens"):
-        load_config(write(tmp_path, MODEL), overrides)
+@pytest.mark.parametrize("text", ["train:\n", "train: {}\n", "data:\n  train:\n", "vision_preprocess: null\ndeepspeed: {}\n"])
+def test_an_empty_section_says_nothing(tmp_path, text):
+    """Over a base it keeps what the base says; `abstractor: null` is a value, and removes the base's."""
+    base = write(tmp_path, MODEL + "train: {epochs: 3}\ndata: {train: {meta_paths_weights: [[a.json, 1]]}}\n", "base.yaml")
+    assert load_config(write(tmp_path, MODEL + text)).model_dump() == load_config(write(tmp_path, MODEL)).model_dump()
+    over = load_config(write(tmp_path, "base: base.yaml\n" + text))
+    assert over.model_dump() == load_config(base).model_dump()
+
+
+def test_null_removes_the_abstractor_of_a_base(tmp_path):
+    write(tmp_path, "model: {vision_encoder_path: a, llm_path: b, abstractor: {num_query: 3}}\n", "base.yaml")
+    assert load_config(write(tmp_path, "base: base.yaml\n")).model.abstractor.num_query == 3
+    assert load_config(write(tmp_path, "base: base.yaml\nmodel: {abstractor: null}\n")).model.abstractor is None
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("train.epochs=@x", "--set train.epochs=@x: .*cannot start any token"),
+        ("train.epochs={", "--set train.epochs={: "),
+        ("train.epochs=.inf", "--set train.epochs=.inf: expected a finite number"),
+        ("seed.x=1", "--set seed.x=1: seed is 5 and holds no keys"),
+        ("train.epochs.y=2", "--set train.epochs.y=2: train.epochs is 2 and holds no keys"),
+        ("infer.output_confidence.z.k=2", "infer.output_confidence: expected true or false .*, found {.z.: {.k.: 2}}"),
+        ("train=3", "train: expected keys and values, found 3"),
+        ("train=[]", r"train: expected keys and values, found \[\]"),
+        ("train..epochs=1", "unknown key 'train.'"),
+        (".=1", "unknown key ''"),
+        ("deepspeed=[1]", "deepspeed: expected keys and values .DeepSpeed's own configuration, passed on., found .1."),
+        ("model.abstractor=3", "model.abstractor: expected keys and values or null .*, found 3"),
+        ("model.abstractor.nhed=3", "unknown key 'model.abstractor.nhed'; did you mean 'model.abstractor.nhead'"),
+        ("epochs=3", "unknown key 'epochs'; did you mean 'train.epochs'"),
+        ("modle={llm_path: x}", "unknown key 'modle'; did you mean 'model'"),
+        ("model.llm_path=~nobody-of-that-name/x", "model.llm_path: expected a path .*, found '~nobody"),
+        ("model.llm_path=''", "model.llm_path: expected a path .*, found ''"),
+    ],
+)
+def test_an_override_that_cannot_be(tmp_path, override, expected):
+    path = write(tmp_path, MODEL + "seed: 5\ntrain: {epochs: 2}\n")
+    with pytest.raises(InputError, match=f"^{path}: {expected}"):
+        load_config(path, parse_overrides([override]))
+
+
+def test_mistakes_of_the_command_line_and_of_the_file_are_said_together(tmp_path):
+    path = write(tmp_path, MODEL + "train: {epochs: 0}\n")
+    with pytest.raises(InputError, match="--set seed=@: .*; train.epochs: expected .*; infer.top_p: expected "):
+        load_config(path, parse_overrides(["seed=@", "infer.top_p=7"]))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("seed", -1, "a whole number >= 0 and < 4294967296"),
+        ("seed", True, "a whole number >= 0 and < 4294967296"),
+        ("data.num_workers", -1, "a whole number >= 0"),
+        ("data.infer.batch_size", 0, "a whole number >= 1 or null"),
+        ("model.lora.lora_r", 0, "a whole number >= 1"),
+        ("model.lora.lora_alpha", 0, "a number > 0"),
+        ("model.lora.lora_dropout", 1.0, "a number >= 0 and < 1"),
+        ("model.lora.lora_target_modules", [], "a list of text, not empty"),
+        ("model.lora.lora_target_modules", "q_proj", "a list of text, not empty"),
+        ("model.abstractor.num_query", 0, "a whole number >= 1"),
+        ("model.abstractor.dropout", -0.1, "a number >= 0 and < 1"),
+        ("train.epochs", 0, "a whole number >= 1"),
+        ("train.epochs", 2.0, "a whole number >= 1"),
+        ("train.warmup_rate", 1.5, "a number >= 0 and <= 1"),
+        ("train.save_freq_step", 0, "a whole number >= 1 or null"),
+        ("train.val_metric", "ratings", "single_distortion | multi_distortion | rating or null"),
+        ("infer.temperature", -1, "a number >= 0"),
+        ("infer.temperature", float("nan"), "a number >= 0"),
+        ("infer.temperature", True, "a number >= 0"),
+        ("infer.top_p", 7, "a number > 0 and <= 1"),
+        ("infer.top_p", 0, "a number > 0 and <= 1"),
+        ("infer.max_new_tokens", -3, "a whole number >= 1"),
+        ("infer.max_broken", 1.01, "a number >= 0 and <= 1"),
+        ("infer.output_prob_id", 1, "true or false"),
+        ("vision_preprocess.patch_size", 0, "a whole number >= 1"),
+        ("vision_preprocess.crop_ratio", [3], "two numbers [low, high], 0 < low <= high <= 1"),
+        ("vision_preprocess.crop_ratio", [0.9, 0.7], "two numbers [low, high], 0 < low <= high <= 1"),
+        ("vision_preprocess.crop_ratio", [0, 1], "two numbers [low, high], 0 < low <= high <= 1"),
+    ],
+)
+def test_a_value_out_of_range_is_refused(tmp_path, key, value, expected):
+    path = write(tmp_path, MODEL)
+    with pytest.raises(InputError) as error:
+        load_config(path, {key: value})
+    message = str(error.value)
+    assert message.startswith(f"{path}: {key}: expected {expected} (") and f"), found {str(value).lower()[:5]}" in message.replace("'", "")
+
+
+@pytest.mark.parametrize("entry", [["a.json", 0], ["a.json", 1.5], ["a.json", True], ["a.json"], [3, 1], "a.json"])
+def test_the_entry_of_a_mixture_that_is_none_is_shown_with_its_place(tmp_path, entry):
+    path = write(tmp_path, MODEL)
+    with pytest.raises(InputError) as error:
+        load_config(path, {"data.train.meta_paths_weights": [["b.json", 2], entry]})
+    assert "data.train.meta_paths_weights[1]: expected a list of [meta file, whole number >= 1]" in str(error.value)
+    assert str(error.value).endswith(f"found {entry!r}")
+
+
+def test_sizes_are_in_order(tmp_path):
+    with pytest.raises(InputError, match="vision_preprocess: expected min_size <= max_size, found 700 > 672"):
+        load_config(write(tmp_path, MODEL + "vision_preprocess: {min_size: 700}\n"))
+
+
+def test_a_whole_number_is_a_number(tmp_path):
+    config = load_config(write(tmp_path, MODEL + "infer: {temperature: 1, top_p: 5e-1}\n"))
+    assert (config.infer.temperature, config.infer.top_p) == (1.0, 0.5)
+
+
+@pytest.mark.parametrize("port", [0, 65536, "'80'"])
+def test_ports(tmp_path, port):
+    with pytest.raises(InputError, match="worker.port: expected a whole number >= 1 and <= 65535 "):
+        load_serve_config(write(tmp_path, f"worker: {{port: {port}}}\n", "serve.yaml"))
 
 
 def test_absent_config(tmp_path):
@@ -197,6 +300,25 @@ def test_a_config_is_shown_whole_or_by_key(tmp_path, capsys, monkeypatch):
     assert show(capsys, monkeypatch, path, "model.lora.lora_r") == "16\n"
     shown = yaml.safe_load(show(capsys, monkeypatch, path))
     assert shown["infer"]["max_new_tokens"] == 400 and shown["data"]["root_dir"] == f"{tmp_path}/data"
+
+
+def test_a_resolved_config_is_a_config(tmp_path, capsys, monkeypatch):
+    """So `training_args.yaml` of a run, or what `python -m depictqa.config` prints, can be given as --cfg."""
+    path = write(tmp_path, MODEL + "deepspeed: {optimizer: {type: Adam, params: {lr: 2e-4}}}\n")
+    resolved = write(tmp_path / "elsewhere", show(capsys, monkeypatch, str(path)))
+    assert load_config(resolved).model_dump() == load_config(path).model_dump()
+
+
+def test_a_config_is_read_only(tmp_path):
+    config = load_config(write(tmp_path, MODEL))
+    with pytest.raises(ValueError, match="frozen"):
+        config.train.epochs = 2
+
+
+def test_a_path_that_cannot_be_read_is_no_traceback(tmp_path):
+    config = load_config(write(tmp_path, MODEL + f"infer: {{sentence_model: {'x' * 300}}}\n"))
+    with pytest.raises(InputError, match="infer.sentence_model: .*x cannot be read .File name too long"):
+        require_file(config, "infer.sentence_model")
 
 
 def test_a_key_that_is_none_is_said(tmp_path, capsys, monkeypatch):

@@ -17,7 +17,7 @@ import typer
 
 from depictqa import api
 from depictqa.errors import exit_cleanly
-from depictqa.yaml_tree import parse_overrides
+from depictqa.config import parse_overrides
 
 PROGRAMS = {  # command -> module, function, its arguments, what it does
     "infer": ("depictqa.commands", "infer_command", (), "Answer the questions of meta files."),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from depictqa.config import Config, load_config, value_of
+from depictqa.config import Config, load_config, value_at
 
 WEIGHTS = ("model.vision_encoder_path", "model.llm_path", "model.delta_path", "infer.sentence_model")
 SHA256 = {"ViT-L-14.pt": "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836"}  # where published
@@ -70,7 +70,7 @@ def _applies(requirement: Requirement, extra: str) -> bool:
 
 def _weights(config: Config) -> Iterator[str]:
     for key in WEIGHTS:
-        value = value_of(config, key)
+        value = value_at(config, key)
         if value is None:
             yield f"{key}  not set"
             continue

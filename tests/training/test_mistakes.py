@@ -17,10 +17,10 @@ from training.runs import make_run, train
         ("deepspeed.zero_optimization.stage=7", "DeepSpeed does not take this: .*stage Input should be 0, 1, 2, 3 or 3"),
         ("deepspeed.scheduler.type=Foo", "DeepSpeed does not take this: .*scheduler Foo"),
         ("deepspeed.train_batch_size=7", "DeepSpeed does not take this: Check batch related parameters"),
-        ("train.keep_last=0", "train.keep_last: expected a number from 1 on, found 0"),
+        ("train.keep_last=0", "train.keep_last: expected a whole number >= 1 .*, found 0"),
         ("train.save_dir=/dev/null/x", "train.save_dir: /dev/null/x cannot be written"),
         ("train.log_dir=/dev/null", "train.log_dir: /dev/null cannot be written"),
-        ("train.val_freq_step=0", "train.val_freq_step: expected a number from 1 on"),
+        ("train.val_freq_step=0", "train.val_freq_step: expected a whole number >= 1 .*, found 0"),
     ],
 )
 def test_it_is_named(tmp_path, override, message):

@@ -89,7 +89,7 @@ def test_mistakes_in_validation_metas_are_named(tmp_path):
     config, options = with_validation(tmp_path, 2, every=2)
     with pytest.raises(InputError, match="train.val_meta_paths: 1 meta files do not exist: .*none.json"):
         train(config, "train.val_meta_paths=[none.json]")
-    with pytest.raises(InputError, match="train.val_freq_step: expected a number from 1 on"):
+    with pytest.raises(InputError, match="train.val_freq_step: expected a whole number >= 1"):
         train(config, *options, "train.val_freq_step=0")
 
 

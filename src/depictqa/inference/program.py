@@ -6,13 +6,15 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
 
-from depictqa.config import Config, load_config, parse_overrides, require_file
+from depictqa.config import Config, load_config, parse_overrides, require_file, value_at
 from depictqa.data.meta import read_questions
 from depictqa.errors import InputError
 from depictqa.inference.assessor import Assessor
 from depictqa.inference.runner import Job, Options, fingerprint, run
 from depictqa.model.build import build_model, build_preprocessor, pick_device, pick_dtype
+from depictqa.model.folder import explain
 from depictqa.model.generation import Sampling
 from depictqa.prompts import get_task
 
@@ -74,14 +76,19 @@ def lazy_assessor(config: Config) -> Callable[[], Assessor]:
     def load() -> Assessor:
         model = build_model(config, device, pick_dtype(config.dtype, device))
         model.llm.merge_adapter()
-        sentence_model = None
-        if sentence_path is not None:
-            from sentence_transformers import SentenceTransformer
-
-            sentence_model = SentenceTransformer(str(sentence_path), device=str(device))
-        return Assessor(model, sentence_model)
+        return Assessor(model, None if sentence_path is None else load_sentence_model(sentence_path, device))
 
     return load
+
+
+def load_sentence_model(folder: Path, device: torch.device):
+    """A `SentenceTransformer`. Raises InputError with the file of the folder that is broken."""
+    from sentence_transformers import SentenceTransformer
+
+    try:
+        return SentenceTransformer(str(folder), device=str(device))
+    except Exception as error:  # a broken file may lead the libraries to any
+        raise explain(folder, "not a sentence model", error) from error
 
 
 def _listed(from_command_line, from_config, flag: str) -> list[str]:
@@ -114,9 +121,9 @@ def _find(meta: str, root_dir: Path) -> Path:
 
 def _fingerprint(config: Config, batch_size: int) -> str:
     """Of all that answers depend on, but for the items: settings, and weights by size and time."""
-    stats = [os.stat(path) for path in (config.model.vision_encoder_path, config.model.llm_path, config.model.delta_path)]
-    settings = config.model_dump(include={"model", "vision_preprocess", "device", "dtype", "infer"})
-    settings["infer"] = {key: value for key, value in settings["infer"].items() if key not in ("answer_dir", "max_broken")}
+    stats = [os.stat(value_at(config, key)) for key in ("model.vision_encoder_path", "model.llm_path", "model.delta_path")]
+    settings = config.model_dump(include={"model", "vision_preprocess", "device", "dtype"})
+    settings["infer"] = config.infer.model_dump(exclude={"answer_dir", "max_broken"})
     return fingerprint(
         json.dumps(settings, sort_keys=True),
         str([(stat.st_size, stat.st_mtime_ns) for stat in stats]),

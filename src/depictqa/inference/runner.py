@@ -38,7 +38,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Options:
-    """How a job is run; see the same names in `config.CONFIG_FIELDS`."""
+    """How a job is run; see the same names in `config.schema`."""
 
     answer_dir: Path
     batch_size: int

@@ -1,6 +1,5 @@
 """From a config to a model: the one place that wires the parts."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from depictqa.model.abstractor import Abstractor
 from depictqa.model.clip import load_clip
 from depictqa.model.delta import load_delta
 from depictqa.model.depictqa import DepictQA
+from depictqa.model.folder import read_json
 from depictqa.model.llm import PROJECTIONS, add_lora, as_folder, load_llm
 from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.model.siglip import load_siglip
@@ -47,7 +47,7 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def build_preprocessor(config: Config) -> ImagePreprocessor:
-    return ImagePreprocessor(**config.vision_preprocess.model_dump())
+    return ImagePreprocessor(**dict(config.vision_preprocess))
 
 
 def build_model(config: Config, device: torch.device, dtype: torch.dtype, delta: bool = True) -> DepictQA:
@@ -87,10 +87,7 @@ def load_vision_encoder(path: Path, feature_type: str) -> VisionEncoder:
     """
     if not path.is_dir():
         return load_clip(path, feature_type)
-    try:
-        model_type = json.loads((path / "config.json").read_text(encoding="utf-8"))["model_type"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a model folder (config.json: {type(error).__name__})") from None
+    model_type = read_json(path / "config.json").get("model_type")
     if model_type not in ENCODERS:
         raise InputError(f"{path}: expected a vision encoder of type {', '.join(ENCODERS)}; found {model_type!r}")
     return ENCODERS[model_type](path, feature_type)
@@ -112,7 +109,7 @@ def assemble(config: Config, vision_encoder: VisionEncoder, llm, tokenizer) -> D
         if width % nhead:
             found = f"{config.config_path}: model.abstractor.nhead is {nhead}"
             raise InputError(f"{found}; expected a divisor of the patches' width, {width}")
-        abstractor = Abstractor(vision_encoder.feature_size, **config.model.abstractor.model_dump())
+        abstractor = Abstractor(vision_encoder.feature_size, **dict(config.model.abstractor))
     lora = config.model.lora
     model = DepictQA(
         vision_encoder=vision_encoder,

@@ -16,6 +16,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from depictqa.errors import InputError
 from depictqa.model.vision import VisionEncoder, padding_mask
+from depictqa.model.folder import MODEL_FILES, check_complete, check_json, explain
 from depictqa.model.weights import load_torch_file
 
 # OpenAI's names -> transformers' names. The fused query/key/value projection is split in `_from_openai`.
@@ -168,9 +169,11 @@ def _from_openai(state: dict[str, torch.Tensor], path: Path) -> tuple[CLIPVision
 def _from_folder(path: Path) -> tuple[CLIPVisionConfig, dict[str, torch.Tensor]]:
     from transformers import CLIPVisionModelWithProjection
 
+    check_json(path, MODEL_FILES)
     try:
-        model = CLIPVisionModelWithProjection.from_pretrained(path, dtype=torch.float32)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a CLIP model folder ({str(error).splitlines()[0]})") from None
+        model, found = CLIPVisionModelWithProjection.from_pretrained(path, dtype=torch.float32, output_loading_info=True)
+    except Exception as error:  # a broken file may lead transformers to any
+        raise explain(path, "not a CLIP model folder", error) from error
+    check_complete(path, set(found["missing_keys"]))
     weights = {f"vit.{key}": value for key, value in model.vision_model.state_dict().items()}
     return model.config, weights | {"proj": model.visual_projection.weight.detach().T.contiguous()}

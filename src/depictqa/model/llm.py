@@ -1,10 +1,8 @@
 """The language model: a Llama or one of its relatives from a Hugging Face folder or a GGUF file, with peft's LoRA on it."""
 
 import hashlib
-import json
 import logging
 import os
-import pickle
 import shutil
 import warnings
 from pathlib import Path
@@ -12,12 +10,12 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
-from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from depictqa.errors import InputError
 from depictqa.model.dropout import Dropout
+from depictqa.model.folder import MODEL_FILES, check_complete, check_json, explain
 
 logger = logging.getLogger(__name__)
 
@@ -36,33 +34,18 @@ def load_llm(path: str | Path, dtype: torch.dtype) -> PreTrainedModel:
         InputError: the folder holds no model of `FAMILIES`, or a file of it is broken.
     """
     folder = as_folder(path)
+    check_json(folder, MODEL_FILES)
     transformers_logging.disable_progress_bar()
     try:
-        llm = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # whatever the libraries make of a file that is missing, cut short or of another kind
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise InputError(_broken_file(Path(folder)) or f"{path}: no language model found ({reason})") from None
+        llm, found = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, attn_implementation="sdpa", output_loading_info=True
+        )
+    except Exception as error:  # a broken file may lead transformers to any
+        raise explain(folder, "no language model found", error) from error
+    check_complete(folder, set(found["missing_keys"]))
     if llm.config.model_type not in FAMILIES:
         raise InputError(f"{path}: expected a model of type {', '.join(FAMILIES)}; found {llm.config.model_type}")
     return llm.eval().requires_grad_(False)
-
-
-def _broken_file(folder: Path) -> str | None:
-    """The first file of a model folder that cannot be read, and why; None where all can."""
-    for path in sorted(folder.glob("*")):
-        try:
-            if path.suffix == ".json" and not isinstance(json.loads(path.read_text(encoding="utf-8")), dict):
-                return f"{path}: expected a json object"
-            if path.suffix == ".safetensors":
-                safe_open(path, framework="pt")
-            if path.suffix == ".bin":
-                torch.load(path, map_location="meta", weights_only=True)
-        except (OSError, EOFError, ValueError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
-            reason = next(iter(str(error).splitlines()), "")[:100] or "the file is empty"
-            return f"{path}: cannot be read ({reason}); the file may be incomplete"
-    return None
 
 
 def add_lora(llm: PreTrainedModel, rank: int, alpha: float, dropout: float, target_modules: list[str]) -> PeftModel:

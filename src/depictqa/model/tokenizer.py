@@ -7,7 +7,6 @@ a `tokenizer.model` use `SentencePieceTokenizer`; every other tokenizer goes thr
 Both have the members of `Tokenizer`.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from google.protobuf.message import DecodeError
 from sentencepiece import sentencepiece_model_pb2
 
 from depictqa.errors import InputError
+from depictqa.model.folder import TOKENIZER_FILES, check_json, read_json
 
 _SPACE = "▁"
 
@@ -136,31 +136,18 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     """Load the tokenizer of a Hugging Face model folder.
 
     Raises:
-        InputError: the folder holds no tokenizer that can be read.
+        InputError: the folder holds no tokenizer that can be read; where a file of it is broken, its name.
     """
     folder = Path(folder)
     config_path = folder / "tokenizer_config.json"
-    config = _read_settings(config_path) if config_path.exists() else {}
+    check_json(folder, TOKENIZER_FILES)
+    config = read_json(config_path) if config_path.exists() else {}
     if (folder / "tokenizer.model").exists():
         return SentencePieceTokenizer(folder / "tokenizer.model", legacy=config.get("legacy", True))
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-    except Exception as error:  # whatever a broken file makes of it: tokenizers raises bare Exceptions, too
-        raise InputError(f"{folder}: no tokenizer found ({_first_line(error)})") from None
+    except Exception as error:  # a broken file may lead transformers to any
+        raise InputError(f"{folder}: no tokenizer found ({next(iter(str(error).splitlines()), type(error).__name__)})") from error
     return TransformersTokenizer(tokenizer, adds_bos=bool(config.get("add_bos_token", False)))
-
-
-def _read_settings(path: Path) -> dict:
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not valid json ({_first_line(error)})") from None
-    if not isinstance(settings, dict):
-        raise InputError(f"{path}: expected a json object, found {type(settings).__name__}")
-    return settings
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 
-from depictqa.config import WorkerConfig, load_config, load_serve_config, parse_overrides
+from depictqa.config import WorkerSettings, load_config, load_serve_config, parse_overrides
 from depictqa.errors import exit_cleanly
 from depictqa.serve.keys import LIVENESS, RequireKey, bearer, read_keys
 from depictqa.serve.protocol import (
@@ -50,7 +50,7 @@ class Worker:
         settings: `worker` of serve.yaml.
     """
 
-    def __init__(self, engine, preprocess, defaults, settings: WorkerConfig):
+    def __init__(self, engine, preprocess, defaults, settings: WorkerSettings):
         self.engine, self.preprocess, self.defaults, self.settings = engine, preprocess, defaults, settings
         self.grace = Grace()
         self._decoders = asyncio.Semaphore(DECODERS)

@@ -8,8 +8,7 @@ from depictqa.config import Config
 from depictqa.errors import InputError
 from depictqa.model.depictqa import DepictQA
 from depictqa.training.distributed import say
-from depictqa.training.settings import Plan
-from depictqa.yaml_tree import plain
+from depictqa.training.settings import Plan, plain
 
 ADAM = ("adam", "adamw")
 

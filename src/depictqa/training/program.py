@@ -9,9 +9,10 @@ from pathlib import Path
 
 import torch
 import yaml
+from pydantic import BaseModel
 from torch import distributed
 
-from depictqa.config import Config, Section, load_config, parse_overrides, require_file, value_of
+from depictqa.config import Config, load_config, parse_overrides, require_file, value_at
 from depictqa.data.training import MicroBatches, TrainingItem, TrainingSet, estimate_tokens, load_batches, read_mixture
 from depictqa.errors import InputError
 from depictqa.model.build import build_model, build_preprocessor, pick_device
@@ -26,7 +27,6 @@ from depictqa.training.metrics import RunLog
 from depictqa.training.settings import Plan, check_sections, pick_precision, plan_from
 from depictqa.training.stop import EXIT_CODE, StopSignal
 from depictqa.training.validation import Validation
-from depictqa.yaml_tree import plain
 
 RESUMED_WITH = (  # what a run's numbers depend on, beside its data and the number of processes
     *("seed", "deepspeed", "vision_preprocess", "train.epochs", "train.warmup_rate", "train.max_tokens"),
@@ -150,15 +150,15 @@ def _settings(config: Config, items: list[TrainingItem]) -> dict[str, str]:
         digest.update(repr((item.id, item.task.name, item.turns)).encode())
     settings = {"processes": str(distributed.get_world_size()), "data.train (sha256 of its items)": digest.hexdigest()}
     for dotted in RESUMED_WITH:
-        value = value_of(config, dotted)
-        settings[dotted] = repr(plain(value.model_dump() if isinstance(value, Section) else value))
+        value = value_at(config, dotted)
+        settings[dotted] = repr(value.model_dump() if isinstance(value, BaseModel) else value)
     return settings
 
 
 def _choose_state(config: Config, resume: str | None, settings: dict) -> State | None:
     """The state to continue from. Starting anew removes the states of a finished run, and those only."""
-    for key in ("save_dir", "log_dir"):
-        _check_writable(Path(getattr(config.train, key)), f"{config.config_path}: train.{key}")
+    for key in ("train.save_dir", "train.log_dir"):
+        _check_writable(Path(value_at(config, key)), f"{config.config_path}: {key}")
     folder = Path(config.train.save_dir) / "state"
     newest = find_state(folder)
     if resume is None:
@@ -214,6 +214,6 @@ def _open_log(config: Config, plan: Plan, first_step: int) -> RunLog:
     folder = Path(config.train.log_dir)
     print_every = max(1, config.train.log_step // plan.accumulation)
     log = RunLog(folder, first_step, plan.optimizer_steps, print_every)
-    resolved = yaml.safe_dump(plain(config.model_dump()), sort_keys=False, allow_unicode=True)
+    resolved = yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True)
     (folder / "training_args.yaml").write_text(resolved, encoding="utf-8")
     return log

@@ -103,3 +103,10 @@ def pick_precision(config: Config, device: torch.device) -> torch.dtype:
             "training goes by them: leave dtype at auto"
         )
     return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[name]
+
+
+def plain(value):
+    """EasyDict and tuples to the dicts and lists that YAML and a state without code hold."""
+    if isinstance(value, dict):
+        return {key: plain(entry) for key, entry in value.items()}
+    return [plain(entry) for entry in value] if isinstance(value, (list, tuple)) else value

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gradio
 
-from depictqa.config import GradioConfig
+from depictqa.config import GradioSettings
 from depictqa.prompts import QUESTIONS
 from depictqa.serve.page.gate import EXAMPLES
 from depictqa.serve.page.handlers import Handlers
@@ -64,7 +64,7 @@ def tasks() -> dict[str, dict]:
     return table
 
 
-def build_page(handlers: Handlers, models: list[str], settings: GradioConfig) -> gradio.Blocks:
+def build_page(handlers: Handlers, models: list[str], settings: GradioSettings) -> gradio.Blocks:
     """The page.
 
     Args:
