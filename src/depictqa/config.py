@@ -76,6 +76,7 @@ CONFIG_FIELDS: dict[str, Field] = {
     "train.log_step": Field(int, 5, "micro steps between two log lines"),
     "train.save_freq_step": Field(int, 5000, "micro steps between two checkpoints; null: none", optional=True),
     "train.save_freq_epoch": Field(int, 1, "epochs between two checkpoints; null: none", optional=True),
+    "train.max_broken": Field(float, 0.01, "share of samples with broken images at which the run stops; 0: at the first"),
     "train.keep_last": Field(int, 2, "states for resuming that are kept: the newest ones"),
     "train.tune_llm": Field(bool, True, "false: the LLM's LoRA stays as it is, projector and abstractor train"),
     "train.gradient_checkpointing": Field(bool, False, "compute the LLM's layers twice instead of storing them"),
