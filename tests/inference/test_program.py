@@ -1,13 +1,16 @@
 """`infer.py` gives the original's answers, and one clear line for every mistake in its input."""
 
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from conftest import ARTIFACTS, DATA, golden
-from depictqa.inference import assessor
+from depictqa.config import load_config
+from depictqa.inference import assessor, program
 from depictqa.model.confidence import brief_confidence
 from tests.inference.programs import call, make_config, make_root, read, start, write_meta
 
@@ -216,3 +219,40 @@ def test_nothing_is_answered_where_one_of_several_metas_is_wrong(root, refused, 
     line = refused([], options=["--meta_path", "good.json", tmp_path / "meta.json", "--dataset_name", "good", "bad"])
     assert line == f"{tmp_path}/meta.json: no items"
     assert not (tmp_path / "answers").exists()
+
+
+def write_again(path) -> None:
+    """The same bytes at another time, into the file that is there, as a download that goes on leaves it."""
+    stat = path.stat()
+    path.write_bytes(path.read_bytes())
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+
+
+def test_a_shard_that_is_overwritten_in_place_is_asked_again(root, tmp_path):
+    shutil.copytree(ARTIFACTS / "llm_tiny", tmp_path / "llm")
+    config = make_config(tmp_path, root, infer={"max_new_tokens": 2})
+    meta = write_meta(tmp_path / "meta.json", [{"id": 1, "image_A": PICTURE, "query": "Is it sharp?"}])
+    arguments = ("--meta_path", meta, "--dataset_name", "one", "--task_name", "quality_single_A_noref")
+    arguments += ("--set", f"model.llm_path={tmp_path / 'llm'}")
+    call(config, *arguments)
+    answers = tmp_path / "answers" / "quality_single_A_noref_one.jsonl"
+    (row,) = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
+    answers.write_text(json.dumps(row | {"text": "as before"}) + "\n", encoding="utf-8")
+    call(config, *arguments)
+    assert read(answers.with_suffix(".json"))[0]["text"] == "as before"
+    write_again(next((tmp_path / "llm").glob("*.safetensors")))
+    call(config, *arguments)
+    assert read(answers.with_suffix(".json")) == [row]
+
+
+@pytest.mark.parametrize("key", ["model.vision_encoder_path", "model.llm_path", "model.delta_path", "infer.sentence_model"])
+def test_any_file_of_any_weights_is_noticed(root, tmp_path, key):
+    (tmp_path / "weights" / "below").mkdir(parents=True)
+    shard = tmp_path / "weights" / "below" / "shard"
+    shard.write_bytes(b"weights")
+    sections = {"infer": {"output_confidence": True, "sentence_model": str(ARTIFACTS / "llm_tiny")}}
+    config = load_config(make_config(tmp_path, root, **sections), {key: str(tmp_path / "weights")})
+    before = program._fingerprint(config, 1)
+    assert program._fingerprint(config, 1) == before
+    write_again(shard)
+    assert program._fingerprint(config, 1) != before

@@ -80,7 +80,7 @@ def train(config_path: str, overrides: list[str], resume: str | None = None) -> 
         say(f"{state.path}: this run is finished; nothing to do")
         return
     model = together(lambda: _load_model(config, device, dtype, state))
-    engine = build_engine(model, config, plan, device)
+    engine = together(lambda: build_engine(model, config, plan, device))
     if state:
         load_state(engine, state)
         say(f"continues after step {state.step} of {plan.optimizer_steps}, from {state.path}")
