@@ -152,6 +152,9 @@ def test_zero_stops_at_the_first_and_nonsense_is_refused(tmp_path):
     config = make_broken(tmp_path / "run", 8, 3)
     with pytest.raises(InputError, match="1 of 8 training samples have a picture that cannot be read, .*meta.json#3 .*cut.png"):
         train(config, "train.max_broken=0")
+    output = launch(config, "--set", "train.max_broken=0", launcher=torchrun(2), code=1)
+    (line,) = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert "1 of 8 training samples have a picture that cannot be read" in line
     for value in ("1.5", "-0.1", ".nan"):
         with pytest.raises(InputError, match="config.yaml: .*train.max_broken"):
             train(config, f"train.max_broken={value}")

@@ -50,6 +50,13 @@ def test_a_log_that_finds_no_room_is_named(tmp_path):
         log.close()
 
 
+def test_bytes_that_a_lost_power_supply_left_in_a_log_are_dropped(tmp_path):
+    lines = [b'{"step": 1, "loss": 1.0}\n', b"\xff\x00\x00\n", b'{"step": 2, "loss": 0.5}\n', b'{"step": 3, "lo']
+    (tmp_path / "metrics.jsonl").write_bytes(b"".join(lines))
+    RunLog(tmp_path, first_step=2, total_steps=4, print_every=1).close()
+    assert (tmp_path / "metrics.jsonl").read_bytes() == lines[0] + lines[2]
+
+
 def test_other_faults_keep_their_traceback(tmp_path):
     with pytest.raises(RuntimeError, match="^a fault of ours$"), writing(tmp_path):
         raise RuntimeError("a fault of ours")

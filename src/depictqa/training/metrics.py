@@ -80,7 +80,7 @@ class RunLog:
 
 def _append(file: TextIO, row: dict) -> None:
     with writing(Path(file.name)):
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        file.write(json.dumps(row) + "\n")
         file.flush()
 
 
@@ -109,7 +109,8 @@ def _open_events(folder: Path, first_step: int):
 def _lines_until(path: Path, step: int) -> list[str]:
     """The whole lines of the steps up to `step`."""
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []:
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""  # a lost power supply leaves any bytes
+    for line in text.splitlines(keepends=True):
         try:
             if line.endswith("\n") and json.loads(line)["step"] <= step:
                 kept.append(line)
