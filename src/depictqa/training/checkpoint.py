@@ -1,8 +1,9 @@
 """The full state of a run: folders `{save_dir}/state/step{N}` that are whole or not there.
 
 A folder holds the delta, DeepSpeed's files (optimizer, fp32 weights, schedule, loss scale) and `manifest.json`: the
-step, the settings that the run depends on, the samples left out so far, the hash of every file. It is written under a temporary name and renamed;
-the newest folder whose files fit its manifest is the one to continue from. No code that a file may carry is run.
+step, the settings that the run depends on, the samples left out so far, the hash of every file. It is written under a
+temporary name and renamed; the newest folder whose files fit its manifest is the one to continue from. No code that a
+file may carry is run.
 """
 
 import hashlib
