@@ -126,6 +126,7 @@ class Stopwatch:
 
 def train_ours(model, preprocess, items, args, folder: Path, watch: Stopwatch) -> None:
     """`updates` + 1 updates by the loop of train.py."""
+    from depictqa.training.broken import BrokenSamples
     from depictqa.training.distributed import start
     from depictqa.training.engine import build_engine
     from depictqa.training.loop import Saving, run
@@ -147,10 +148,11 @@ def train_ours(model, preprocess, items, args, folder: Path, watch: Stopwatch) -
     engine = build_engine(model, config, plan, device)
     micro_batches = MicroBatches([1] * len(items), args.micro_batch, accumulation, 0, 1, 0, 0, plan.micro_steps)
     data = TrainingSet(items, preprocess, seed=0)
-    batches = load_batches(data, micro_batches, args.workers, pin_memory=device.type == "cuda")
+    batches = load_batches(data, micro_batches, args.workers, device.type == "cuda", ahead=accumulation)
     saving = Saving(folder, None, None, keep_last=1, settings={})
+    broken = BrokenSamples("training", len(items), 0.0, folder, write=None)
     with StopSignal() as stop:
-        run(engine, batches, plan, saving, None, watch, stop, seed=0)
+        run(engine, batches, plan, saving, None, watch, broken, stop, seed=0)
 
 
 def train_plain(model, preprocess, items, args, folder: Path, watch: Stopwatch) -> None:

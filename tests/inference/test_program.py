@@ -1,6 +1,7 @@
 """`infer.py` gives the original's answers, and one clear line for every mistake in its input."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -9,9 +10,9 @@ import torch
 from PIL import Image
 
 from conftest import ARTIFACTS, DATA, golden
-from depictqa.config import resolve_path
+from depictqa.config import load_config, resolve_path
 from depictqa.errors import InputError
-from depictqa.inference import assessor
+from depictqa.inference import assessor, program
 from depictqa.inference.program import load_sentence_model
 from depictqa.model.confidence import brief_confidence
 from tests.inference.programs import call, make_config, make_root, read, start, write_meta
@@ -232,3 +233,40 @@ def test_a_broken_file_of_the_sentence_model_is_named(tmp_path, name):
     with pytest.raises(InputError, match=f"^{folder / name}: cannot be read as ") as error:
         load_sentence_model(folder, torch.device("cpu"))
     assert "\n" not in str(error.value)
+
+
+def write_again(path) -> None:
+    """The same bytes at another time, into the file that is there, as a download that goes on leaves it."""
+    stat = path.stat()
+    path.write_bytes(path.read_bytes())
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+
+
+def test_a_shard_that_is_overwritten_in_place_is_asked_again(root, tmp_path):
+    shutil.copytree(ARTIFACTS / "llm_tiny", tmp_path / "llm")
+    config = make_config(tmp_path, root, infer={"max_new_tokens": 2})
+    meta = write_meta(tmp_path / "meta.json", [{"id": 1, "image_A": PICTURE, "query": "Is it sharp?"}])
+    arguments = ("--meta_path", meta, "--dataset_name", "one", "--task_name", "quality_single_A_noref")
+    arguments += ("--set", f"model.llm_path={tmp_path / 'llm'}")
+    call(config, *arguments)
+    answers = tmp_path / "answers" / "quality_single_A_noref_one.jsonl"
+    (row,) = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
+    answers.write_text(json.dumps(row | {"text": "as before"}) + "\n", encoding="utf-8")
+    call(config, *arguments)
+    assert read(answers.with_suffix(".json"))[0]["text"] == "as before"
+    write_again(next((tmp_path / "llm").glob("*.safetensors")))
+    call(config, *arguments)
+    assert read(answers.with_suffix(".json")) == [row]
+
+
+@pytest.mark.parametrize("key", ["model.vision_encoder_path", "model.llm_path", "model.delta_path", "infer.sentence_model"])
+def test_any_file_of_any_weights_is_noticed(root, tmp_path, key):
+    (tmp_path / "weights" / "below").mkdir(parents=True)
+    shard = tmp_path / "weights" / "below" / "shard"
+    shard.write_bytes(b"weights")
+    sections = {"infer": {"output_confidence": True, "sentence_model": str(ARTIFACTS / "llm_tiny")}}
+    config = load_config(make_config(tmp_path, root, **sections), {key: str(tmp_path / "weights")})
+    before = program._fingerprint(config, 1)
+    assert program._fingerprint(config, 1) == before
+    write_again(shard)
+    assert program._fingerprint(config, 1) != before

@@ -65,7 +65,7 @@ def test_global_features_have_nothing_to_abstract(tmp_path):
 
 def test_projections_that_a_llama_lacks_are_named_before_anything_loads(tmp_path):
     path = tiny_config(tmp_path, model={"lora": {"lora_target_modules": ["q_proj", "vproj"]}, "llm_path": "absent"})
-    message = "config.yaml: model.lora.lora_target_modules: expected some of q_proj, k_proj, .*, found vproj"
+    message = "config.yaml: model.lora.lora_target_modules: expected some of q_proj, k_proj, .*; found vproj"
     with pytest.raises(InputError, match=message):
         build_model(load_config(path), torch.device("cpu"), torch.float32)
 

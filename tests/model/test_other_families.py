@@ -73,7 +73,7 @@ def test_siglip_features_are_those_of_transformers(siglip):
 def test_what_is_no_known_encoder_is_refused(tmp_path, qwen):
     with pytest.raises(InputError, match="expected a vision encoder of type clip, .*siglip.*; found 'qwen2'"):
         load_vision_encoder(qwen, "local")
-    with pytest.raises(InputError, match=f"{tmp_path}: not a model folder"):
+    with pytest.raises(InputError, match=f"{tmp_path}/config.json: cannot be read as JSON"):
         load_vision_encoder(tmp_path, "local")
 
 

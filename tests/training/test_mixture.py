@@ -1,16 +1,18 @@
 """Training metas: order and repetition as published, every mistake named before a model is loaded."""
 
 import json
+import os
 import random
+import signal
 
 import pytest
 
 from conftest import DATA, golden
 from depictqa.data.images import open_image
-from depictqa.data.training import MicroBatches, TrainingSet, collate, load_batches, read_mixture
+from depictqa.data.training import MicroBatches, TrainingSet, collate, load_batches, read_mixture, workers_that_live
 from depictqa.errors import InputError
 from depictqa.data.preprocess import ImagePreprocessor
-from training.runs import make_items
+from training.runs import PICTURES, make_items
 
 TURNS = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
 PREPROCESS = ImagePreprocessor(patch_size=14, resize=224, max_size=672, crop_ratio=(0.7, 1.0))
@@ -124,20 +126,66 @@ def test_samples_of_an_update_are_dealt_longest_first_and_stay_in_it():
 def test_crops_depend_on_seed_epoch_and_index_only(tmp_path):
     data = TrainingSet(read(tmp_path, make_items(4)), PREPROCESS, seed=3)
     path = data.items[2].image_paths[0]
-    (name, sample), (_, again), (_, later) = data[0, 2], data[0, 2], data[1, 2]
-    assert name == "meta.json#2"
-    assert (sample.images[0] == PREPROCESS(open_image(path), random.Random("3 0 2"))).all()
-    assert (sample.images[0] == again.images[0]).all()
-    drawn = [data[epoch, 3][1].images[1].shape for epoch in range(20)]
-    assert len(set(drawn)) > 1 and later.turns == sample.turns
+    sample, again, later = data[0, 2], data[0, 2], data[1, 2]
+    assert (sample.index, sample.id, sample.broken) == (2, "meta.json#2", None)
+    assert (sample.conversation.images[0] == PREPROCESS(open_image(path), random.Random("3 0 2"))).all()
+    assert (sample.conversation.images[0] == again.conversation.images[0]).all()
+    drawn = [data[epoch, 3].conversation.images[1].shape for epoch in range(20)]
+    assert len(set(drawn)) > 1 and later.conversation.turns == sample.conversation.turns
 
 
-def test_a_broken_picture_stops_with_its_sample_and_file(tmp_path):
-    (tmp_path / "broken.png").write_bytes(b"\x89PNG")
-    item = make_items(3)[2] | {"image": str(tmp_path / "broken.png"), "id": "bad"}
-    data = TrainingSet(read(tmp_path, [item]), PREPROCESS, seed=3)
-    with pytest.raises(InputError, match="sample meta.json#bad: .*broken.png: not a readable image"):
-        next(load_batches(data, micro_batches([1], 1), num_workers=0, pin_memory=False))
+def with_a_broken_one(folder) -> TrainingSet:
+    """Three samples; a picture of the first, which has three, is cut short."""
+    (folder / "cut.png").write_bytes(b"\x89PNG")
+    first, *others = make_items(3)
+    return TrainingSet(read(folder, [first | {"image_A": str(folder / "cut.png")}, *others]), PREPROCESS, seed=3)
+
+
+def test_a_broken_picture_leaves_its_sample_out_and_says_why(tmp_path):
+    data = with_a_broken_one(tmp_path)
+    (batch,) = load_batches(data, [[(4, 0), (4, 1), (4, 2)]], num_workers=0, pin_memory=False)
+    assert (batch.ids, batch.indices) == (["meta.json#1", "meta.json#2"], [1, 2])
+    assert [conversation.turns for conversation in batch.conversations] == [item.turns for item in data.items[1:]]
+    (broken,) = batch.broken
+    assert (broken.index, broken.epoch, broken.id) == (0, 5, "meta.json#0")
+    assert broken.file == str(tmp_path / "cut.png") and broken.reason.startswith("not a readable image")
+    assert data.broken_among([2, 0]) == [0]
+    (tmp_path / "cut.png").write_bytes((DATA / "images" / PICTURES[0]).read_bytes())
+    assert data.broken_among([2, 0]) == []
+
+
+def test_black_pictures_stand_in_for_a_batch_that_is_broken_as_a_whole(tmp_path):
+    data = with_a_broken_one(tmp_path)
+    batch = collate([data[0, 0], data[1, 0]])
+    assert (batch.ids, batch.indices, len(batch.broken)) == ([], [], 2)
+    (stand_in,) = batch.conversations
+    assert (stand_in.task, stand_in.turns) == (data.items[0].task, data.items[0].turns)
+    assert [image.shape for image in stand_in.images] == [(3, 70, 70)] * 3
+    assert not any(image.any() for image in stand_in.images)
+
+
+def test_a_share_of_pictures_may_be_missing_where_asked_for(tmp_path, capsys):
+    items = [*make_items(3), make_items(3)[2] | {"image": "no1.png"}]
+    (tmp_path / "meta.json").write_text(json.dumps(items), encoding="utf-8")
+    metas = [[str(tmp_path / "meta.json"), 2]]
+    with pytest.raises(InputError, match="1 images do not exist: .*no1.png"):
+        read_mixture(metas, DATA / "images", "config.yaml: metas", max_missing=0.24)
+    assert len(read_mixture(metas, DATA / "images", "config.yaml: metas", max_missing=0.25)) == 8
+    assert "config.yaml: metas: 2 of 8 samples are left out, 1 images do not exist: " in capsys.readouterr().out
+
+
+class KilledWhileItReads(TrainingSet):
+    def __getitem__(self, key):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_loading_process_that_is_killed_is_one_line(tmp_path):
+    """As the kernel does where memory is short."""
+    data = KilledWhileItReads(read(tmp_path, make_items(1)), PREPROCESS, seed=3)
+    with pytest.raises(InputError, match="a process that loads pictures ended .*: lower data.num_workers") as error:
+        with workers_that_live():
+            next(load_batches(data, [[(0, 0)]], num_workers=1, pin_memory=False))
+    assert "\n" not in str(error.value)
 
 
 def test_a_batch_keeps_ids_beside_conversations(tmp_path):

@@ -188,6 +188,7 @@ class Train(Section):
     log_step: int = Field(5, ge=1, description="micro steps between two log lines")
     save_freq_step: int | None = Field(5000, ge=1, description="micro steps between two checkpoints; null: none")
     save_freq_epoch: int | None = Field(1, ge=1, description="epochs between two checkpoints; null: none")
+    max_broken: float = Field(0.01, ge=0, le=1, description="share of unreadable samples at which training stops; 0: at the first")
     keep_last: int = Field(2, ge=1, description="number of newest states kept for resuming")
     tune_llm: bool = Field(True, description="false: only projector and abstractor train, the LLM's LoRA stays as it is")
     gradient_checkpointing: bool = Field(False, description="compute the LLM's layers twice instead of storing them")

@@ -4,6 +4,8 @@ What a sample looks like depends on (seed, epoch, index) only, and which samples
 of the micro batch) only: neither workers nor an interruption change anything.
 """
 
+import contextlib
+import math
 import random
 import signal
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from depictqa.answers import read_items
@@ -35,7 +38,11 @@ class TrainingItem:
 
 
 def read_mixture(
-    meta_paths_weights: Sequence, root_dir: str | Path, where: str, check_images: bool = True
+    meta_paths_weights: Sequence,
+    root_dir: str | Path,
+    where: str,
+    check_images: bool = True,
+    max_missing: float = 0.0,
 ) -> list[TrainingItem]:
     """Read and check all meta files; each one's items are repeated as often as its weight says.
 
@@ -43,6 +50,7 @@ def read_mixture(
         meta_paths_weights: [[meta file, weight], ...]; files are relative to `root_dir`, weights are whole numbers.
         where: file and key of the mixture, for messages.
         check_images: look for every picture on the disk.
+        max_missing: share of the mixture's items that may lack a picture; then a line says how many do.
 
     Raises:
         InputError: a file is absent or no list of items; or lists the first items that have no conversation, roles
@@ -61,7 +69,10 @@ def read_mixture(
         problems += wrong
     if not mixture and not problems:
         raise InputError(f"{where}: no items to train on; expected [[meta file, weight], ...]")
-    missing = _missing_images(mixture) if check_images else []
+    missing, lacking = _missing_images(mixture) if check_images else ([], 0)
+    if lacking and lacking <= max_missing * len(mixture):
+        print(f"{where}: {lacking} of {len(mixture)} samples are left out, {len(missing)} images do not exist: {_some(missing)}")
+        missing = []
     errors = [
         f"{len(found)} {what}: {_some(found)}"
         for what, found in (("items cannot be trained on", problems), ("images do not exist", missing))
@@ -120,9 +131,11 @@ def _read_turns(conversations) -> tuple[tuple[str, str], ...]:
     return tuple(zip(values[::2], values[1::2], strict=True))
 
 
-def _missing_images(items: Sequence[TrainingItem]) -> list[str]:
-    paths = dict.fromkeys(path for item in items for path in item.image_paths)
-    return [path for path in paths if not Path(path).is_file()]
+def _missing_images(items: Sequence[TrainingItem]) -> tuple[list[str], int]:
+    """The pictures that are not on the disk, and how many items lack one."""
+    there = {path: Path(path).is_file() for path in dict.fromkeys(path for item in items for path in item.image_paths)}
+    lacking = sum(not all(there[path] for path in item.image_paths) for item in items)
+    return [path for path, is_there in there.items() if not is_there], lacking
 
 
 def _some(texts: Sequence[str]) -> str:
@@ -130,11 +143,38 @@ def _some(texts: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True)
+class Broken:
+    """A sample that is left out, since one of its pictures cannot be read. `index` is its place in the mixture."""
+
+    index: int
+    epoch: int  # from 1 on
+    id: str
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An item, its pictures read. Where one is `broken`, the conversation is about black pictures instead."""
+
+    index: int
+    id: str
+    conversation: Conversation
+    broken: Broken | None = None
+
+
+@dataclass(frozen=True)
 class Batch:
-    """A micro batch: what the model is given, and what messages call its samples."""
+    """A micro batch: what the model is given; and of the samples that count, their names and places in the mixture.
+
+    Where every sample is broken, one conversation about black pictures stands in, without name or place: each rank
+    makes as many passes as the others, and this one has no weight.
+    """
 
     conversations: list[Conversation]
     ids: list[str]
+    indices: list[int]
+    broken: list[Broken]
 
     def pin_memory(self) -> "Batch":
         """What a DataLoader calls so that copies to the GPU need not wait."""
@@ -149,7 +189,7 @@ class Batch:
 
     def _map(self, change) -> "Batch":
         moved = [replace(c, images=tuple(change(image) for image in c.images)) for c in self.conversations]
-        return Batch(moved, self.ids)
+        return replace(self, conversations=moved)
 
 
 class TrainingSet(Dataset):
@@ -165,24 +205,34 @@ class TrainingSet(Dataset):
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[str, Conversation | str]:
-        """The sample's id, and the sample; or the error's text where a picture is broken."""
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, index = key
         item = self.items[index]
         rng = None if self.seed is None else random.Random(f"{self.seed} {epoch} {index}")
-        try:
-            images = tuple(self.preprocess(open_image(path), rng) for path in item.image_paths)
-        except InputError as error:
-            return item.id, str(error)
-        return item.id, Conversation(item.task, images, item.turns)
+        images = []
+        for path in item.image_paths:
+            try:
+                images.append(self.preprocess(open_image(path), rng))
+            except InputError as error:
+                broken = Broken(index, epoch + 1, item.id, path, str(error).removeprefix(f"{path}: "))
+                black = [self.preprocess(Image.new("RGB", (1, 1)))] * len(item.image_paths)
+                return Sample(index, item.id, Conversation(item.task, black, item.turns), broken)
+        return Sample(index, item.id, Conversation(item.task, images, item.turns))
+
+    def broken_among(self, indices: Iterable[int]) -> list[int]:
+        """Those of the samples that cannot be read now."""
+        return [index for index in indices if self[0, index].broken is not None]
 
 
-def collate(samples: Sequence[tuple[str, Conversation | str]]) -> Batch | str:
-    """A batch, or the first error's text: an exception would leave a worker with its traceback."""
-    for name, sample in samples:
-        if isinstance(sample, str):
-            return f"sample {name}: {sample}"
-    return Batch([sample for _, sample in samples], [name for name, _ in samples])
+def collate(samples: Sequence[Sample]) -> Batch:
+    """A batch of the samples that can be read."""
+    whole = [sample for sample in samples if sample.broken is None]
+    return Batch(
+        conversations=[sample.conversation for sample in whole or samples[:1]],
+        ids=[sample.id for sample in whole],
+        indices=[sample.index for sample in whole],
+        broken=[sample.broken for sample in samples if sample.broken is not None],
+    )
 
 
 def estimate_tokens(item: TrainingItem, tokens_per_image: int) -> int:
@@ -249,26 +299,43 @@ class MicroBatches:
 
 
 def load_batches(
-    data: TrainingSet, micro_batches: Iterable[list[tuple[int, int]]], num_workers: int, pin_memory: bool
+    data: TrainingSet,
+    micro_batches: Iterable[list[tuple[int, int]]],
+    num_workers: int,
+    pin_memory: bool,
+    ahead: int = 1,
 ) -> Iterator[Batch]:
-    """Micro batches, prepared by `num_workers` processes.
-
-    Raises:
-        InputError: a picture cannot be read; the message names sample and file.
-    """
+    """Micro batches, prepared by `num_workers` processes, at least `ahead` of them before they are asked for."""
     loader = DataLoader(
         data,
         batch_sampler=micro_batches,
         num_workers=num_workers,
         collate_fn=collate,
         pin_memory=pin_memory,
+        prefetch_factor=max(2, math.ceil(ahead / num_workers)) if num_workers else None,
         worker_init_fn=_outlive_sigterm,
         generator=torch.Generator(),  # or the loader would draw from the generator that dropout draws from
     )
-    for batch in loader:
-        if isinstance(batch, str):
-            raise InputError(f"{batch}; mend or remove it, then go on with --resume auto")
-        yield batch
+    yield from loader
+
+
+@contextlib.contextmanager
+def workers_that_live() -> Iterator[None]:
+    """Read batches inside.
+
+    Raises:
+        InputError: a process that loads pictures was killed. PyTorch tells of it by a signal, so that it may be raised
+            anywhere, not only where a batch is waited for.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker (pid"):
+            raise
+        raise InputError(
+            f"a process that loads pictures ended ({' '.join(str(error).split())}); often memory or /dev/shm is too small: "
+            "lower data.num_workers, then continue with --resume auto"
+        ) from None
 
 
 def _outlive_sigterm(_: int) -> None:

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from depictqa.inference.runner import Job, Options, fingerprint, run
 from depictqa.model.build import build_model, build_preprocessor, pick_device, pick_dtype
 from depictqa.model.folder import explain
 from depictqa.model.generation import Sampling
+from depictqa.model.identity import stamp
 from depictqa.prompts import get_task
 
 
@@ -120,12 +120,14 @@ def _find(meta: str, root_dir: Path) -> Path:
 
 
 def _fingerprint(config: Config, batch_size: int) -> str:
-    """Of all that answers depend on, but for the items: settings, and weights by size and time."""
-    stats = [os.stat(value_at(config, key)) for key in ("model.vision_encoder_path", "model.llm_path", "model.delta_path")]
+    """Of all that answers depend on, but for the items: settings, and the stamps of all weights' files."""
+    weights = [config.model.vision_encoder_path, config.model.llm_path, config.model.delta_path]
+    if config.infer.output_confidence and config.infer.sentence_model is not None:
+        weights.append(config.infer.sentence_model)
     settings = config.model_dump(include={"model", "vision_preprocess", "device", "dtype"})
     settings["infer"] = config.infer.model_dump(exclude={"answer_dir", "max_broken"})
     return fingerprint(
         json.dumps(settings, sort_keys=True),
-        str([(stat.st_size, stat.st_mtime_ns) for stat in stats]),
+        *(stamp(path) for path in weights),
         str(batch_size),
     )

@@ -70,8 +70,11 @@ def save_delta(model: nn.Module, path: str | Path, dtype: torch.dtype | None = N
         key: tensor.detach().to("cpu", dtype or tensor.dtype) for key, tensor in model.state_dict().items() if belongs_to_delta(key)
     }
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        torch.save(delta, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            torch.save(delta, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)  # a full disk needs its room back

@@ -1,8 +1,9 @@
 """The full state of a run: folders `{save_dir}/state/step{N}` that are whole or not there.
 
 A folder holds the delta, DeepSpeed's files (optimizer, fp32 weights, schedule, loss scale) and `manifest.json`: the
-step, the settings that the run depends on, the hash of every file. It is written under a temporary name and renamed;
-the newest folder whose files fit its manifest is the one to continue from. No code that a file may carry is run.
+step, the settings that the run depends on, the samples left out so far, the hash of every file. It is written under a
+temporary name and renamed; the newest folder whose files fit its manifest is the one to continue from. No code that a
+file may carry is run.
 """
 
 import hashlib
@@ -10,7 +11,7 @@ import json
 import os
 import pickle
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from torch import distributed
 from depictqa.answers import write_json
 from depictqa.errors import InputError
 from depictqa.model.delta import belongs_to_delta, save_delta
+from depictqa.training.disk import writing
 
 TAG = "deepspeed"  # the folder that DeepSpeed makes inside
 MANIFEST = "manifest.json"
@@ -28,12 +30,14 @@ DELTA = "delta.pt"
 
 @dataclass(frozen=True)
 class State:
-    """A state on disk, found whole. `step` counts optimizer steps; `total_steps` is where its run ends."""
+    """A state on disk, found whole. `step` counts optimizer steps; `total_steps` is where its run ends; `broken` are the
+    indices of the samples left out until then."""
 
     path: Path
     step: int
     total_steps: int
     settings: Mapping
+    broken: Sequence[int]
 
     @property
     def finished(self) -> bool:
@@ -47,11 +51,18 @@ def save_trained(engine, path: Path) -> None:
     parameters = [p for name, p in engine.module.named_parameters() if belongs_to_delta(name)]
     with deepspeed.zero.GatheredParameters(parameters, enabled=engine.zero_optimization_stage() == 3):
         if distributed.get_rank() == 0:
-            save_delta(engine.module, path)
+            with writing(path):
+                save_delta(engine.module, path)
 
 
-def save_state(engine, folder: Path, step: int, total_steps: int, settings: Mapping, keep_last: int) -> None:
-    """Write `folder/step{step}`, then remove all but the newest `keep_last`. Every rank calls this."""
+def save_state(
+    engine, folder: Path, step: int, total_steps: int, settings: Mapping, keep_last: int, broken: Sequence[int] = ()
+) -> None:
+    """Write `folder/step{step}`, then remove all but the newest `keep_last`. Every rank calls this.
+
+    Raises:
+        InputError: the disk is full, or does not take the files; the states before are untouched.
+    """
     target = folder / f"step{step:08d}"
     unfinished = folder / f".{target.name}.tmp"
     first = distributed.get_rank() == 0
@@ -60,20 +71,19 @@ def save_state(engine, folder: Path, step: int, total_steps: int, settings: Mapp
     distributed.barrier()
     save_trained(engine, unfinished / DELTA)
     _pickle_enums_by_value()
-    engine.save_checkpoint(str(unfinished), tag=TAG, save_latest=False, exclude_frozen_parameters=True)
-    if first:
-        files = {str(path.relative_to(unfinished)): _digest(path) for path in _files(unfinished)}
-        write_json(
-            unfinished / MANIFEST,
-            {"step": step, "total_steps": total_steps, "settings": dict(settings), "files": files},
-        )
-        for path in _files(unfinished):
-            _sync(path)
-        shutil.rmtree(target, ignore_errors=True)  # a state of the same step that was found broken
-        os.replace(unfinished, target)
-        _sync(folder)
-        for old in _newest_first(folder)[keep_last:]:
-            shutil.rmtree(old, ignore_errors=True)
+    with writing(target):
+        engine.save_checkpoint(str(unfinished), tag=TAG, save_latest=False, exclude_frozen_parameters=True)
+        if first:
+            files = {str(path.relative_to(unfinished)): _digest(path) for path in _files(unfinished)}
+            manifest = {"step": step, "total_steps": total_steps, "settings": dict(settings), "broken": list(broken)}
+            write_json(unfinished / MANIFEST, manifest | {"files": files})
+            for path in _files(unfinished):
+                _sync(path)
+            shutil.rmtree(target, ignore_errors=True)  # a state of the same step that was found broken
+            os.replace(unfinished, target)
+            _sync(folder)
+            for old in _newest_first(folder)[keep_last:]:
+                shutil.rmtree(old, ignore_errors=True)
     distributed.barrier()
 
 
@@ -93,8 +103,9 @@ def read_state(path: str | Path) -> State:
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         files = manifest["files"]
-        state = State(path, manifest["step"], manifest["total_steps"], manifest["settings"])
-    except (OSError, ValueError, KeyError, TypeError):
+        broken = manifest.get("broken", [])  # none were left out before there was this entry
+        state = State(path, manifest["step"], manifest["total_steps"], manifest["settings"], broken)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{path}: no training state; expected a folder like save_dir/state/step00000100") from None
     for name, digest in files.items():
         if not (path / name).is_file() or _digest(path / name) != digest:
@@ -139,11 +150,12 @@ def _deepspeeds_classes() -> list[type]:
 
 
 def check_settings(state: State, settings: Mapping) -> None:
-    """Raises InputError naming the settings under which the state's run was started otherwise."""
+    """Raises InputError naming the settings under which the state's run was started otherwise.
+
+    What a state does not know, as it is of a time before that was noted, cannot be compared.
+    """
     changed = [
-        f"{key} was {state.settings.get(key)!r}, is {settings.get(key)!r}"
-        for key in sorted(state.settings.keys() | settings.keys())
-        if state.settings.get(key) != settings.get(key)
+        f"{key} was {was!r}, is {settings.get(key)!r}" for key, was in sorted(state.settings.items()) if settings.get(key) != was
     ]
     if changed:
         raise InputError(f"{state.path}: this run was started with other settings: {'; '.join(changed)}")

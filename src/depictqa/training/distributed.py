@@ -3,8 +3,11 @@
 import atexit
 import gc
 import os
+import socket
 import sys
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import distributed
@@ -93,3 +96,31 @@ def from_first(work: Callable):
     outcome = [together(lambda: work() if is_first() else None)]
     distributed.broadcast_object_list(outcome)
     return outcome[0]
+
+
+def check_shared(folder: Path, where: str) -> None:
+    """Every rank sees what rank 0 writes in `folder`: checkpoints are made of files of all ranks, and renamed by rank 0.
+
+    Args:
+        where: config file and key of the folder, for the message.
+
+    Raises:
+        InputError: on rank 0, if some rank sees another folder; names its machine.
+    """
+    token = from_first(lambda: _leave_token(folder))
+    blind = None if folder.is_dir() and token in os.listdir(folder) else socket.gethostname()
+    hosts = [blind] * distributed.get_world_size()
+    distributed.all_gather_object(hosts, blind)
+    if is_first():
+        (folder / token).unlink(missing_ok=True)
+    if names := ", ".join(sorted({host for host in hosts if host is not None})):
+        fail_together(
+            f"{where}: {folder} on {names} is not the folder that the first process ({socket.gethostname()}) writes to; name a "
+            "folder on a disk that all machines share"
+        )
+
+
+def _leave_token(folder: Path) -> str:
+    descriptor, path = tempfile.mkstemp(prefix=".shared-", dir=folder)
+    os.close(descriptor)
+    return os.path.basename(path)

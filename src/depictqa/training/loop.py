@@ -2,14 +2,16 @@
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import distributed
 
 from depictqa.data.training import Batch
+from depictqa.training.broken import BrokenSamples
 from depictqa.training.checkpoint import save_state, save_trained
 from depictqa.training.distributed import fail_together
 from depictqa.training.metrics import RunLog
@@ -37,6 +39,7 @@ def run(
     saving: Saving,
     validation: Validation | None,
     log: RunLog | None,
+    broken: BrokenSamples,
     stop: StopSignal,
     seed: int,
     first_step: int = 0,
@@ -48,39 +51,43 @@ def run(
         engine: DeepSpeed's, around a `DepictQA`.
         batches: this rank's micro batches from there on.
         log: None on every rank but the first.
+        broken: the samples left out so far; a metric counts them.
 
     Returns:
         the step reached.
 
     Raises:
-        InputError: a loss is not finite, or a picture cannot be read; the last checkpoint stays as it is.
+        InputError: a loss is not finite, too many samples are broken, or a file cannot be written; the last checkpoint
+            stays as it is.
     """
     engine.train()
-    tally, window, step = Tally(engine.device), [], first_step
-    for number, batch in enumerate(batches, first_step * plan.accumulation):
-        torch.manual_seed(_seed_of(seed, distributed.get_rank(), number))  # dropout is a matter of the step alone
-        output = engine(batch.to(engine.device).conversations)
-        engine.backward(output.loss)
-        tally.add(batch.tasks, output)
-        window.append((batch.ids, output.sample_losses))
-        if len(window) < plan.accumulation:
-            engine.step()
-            continue
-        step = (number + 1) // plan.accumulation
-        known, stopping = _before_update(engine, tally, window, stop)
+    step = first_step
+    for step in range(first_step + 1, plan.optimizer_steps + 1):
+        window = list(islice(batches, plan.accumulation))
+        tally, losses, first = Tally(engine.device), [], (step - 1) * plan.accumulation
+        for number, (batch, share) in enumerate(zip(window, _shares(window, plan, engine.device), strict=True), first):
+            if losses:
+                engine.step()  # between two passes it only counts; after the last one it updates
+            torch.manual_seed(_seed_of(seed, distributed.get_rank(), number))  # dropout is a matter of the step alone
+            output = engine(batch.to(engine.device).conversations)
+            engine.backward(output.loss * share)
+            if batch.ids:
+                tally.add(batch.tasks, output)
+            losses.append(output.sample_losses)
+        known, stopping = _before_update(engine, step, tally, window, losses, broken, stop)
         engine.step()
-        metrics = {"step": step, "epoch": number // plan.batches_per_epoch + 1} | known | _after_update(engine)
-        tally, window = Tally(engine.device), []
+        epoch = (step * plan.accumulation - 1) // plan.batches_per_epoch + 1
+        metrics = {"step": step, "epoch": epoch} | known | _after_update(engine)
         if log is not None:
             log.write(metrics, plan.batch_size * plan.accumulation)
-        saved = _save_if_due(engine, step, plan, saving)
+        saved = _save_if_due(engine, step, plan, saving, broken)
         if stopping and step < plan.optimizer_steps:
             if not saved:
-                _save_state(engine, step, plan, saving)
+                _save_state(engine, step, plan, saving, broken)
             return step
         done, before = step * plan.accumulation, (step - 1) * plan.accumulation
         if validation is not None and validation.is_due(done, before, last=step == plan.optimizer_steps):
-            validated = validation.run(engine)
+            validated = validation.run(engine, step)
             if log is not None:
                 log.write_validation({"step": step} | validated)
     return step
@@ -90,22 +97,47 @@ def _seed_of(*numbers: int) -> int:
     return int.from_bytes(hashlib.sha256(repr(numbers).encode()).digest()[:8], "big")
 
 
+def _shares(window: Sequence[Batch], plan: Plan, device: torch.device) -> list[torch.Tensor]:
+    """What to multiply the mean loss of each micro batch by, so that every sample of the update weighs the same.
+
+    DeepSpeed takes the mean over passes and ranks. It is the mean over samples while all passes have equally many; some
+    have fewer where pictures are broken, and then all ranks have to agree on the number that is left. An update without
+    any has a gradient of zero.
+    """
+    left = torch.tensor(float(sum(len(batch.ids) for batch in window)), device=device)
+    distributed.all_reduce(left)  # not waited for on the host
+    passes = plan.accumulation * distributed.get_world_size()
+    return [len(batch.ids) * passes / left.clamp(min=1) for batch in window]  # 1 exactly, where none is broken
+
+
 def _before_update(
-    engine, tally: Tally, window: list[tuple[list[str], torch.Tensor]], stop: StopSignal
-) -> tuple[dict[str, float], bool]:
-    """Losses and accuracy over all ranks, and the learning rate; and whether any rank is to stop.
+    engine,
+    step: int,
+    tally: Tally,
+    window: Sequence[Batch],
+    losses: Sequence[torch.Tensor],
+    broken: BrokenSamples,
+    stop: StopSignal,
+) -> tuple[dict[str, float | None], bool]:
+    """Losses and accuracy over all ranks, the learning rate, broken samples so far; and whether any rank is to stop.
 
     The one place that waits for the device.
 
+    Args:
+        losses: [B] of each micro batch of the window.
+
     Raises:
-        InputError: a loss is not finite; names the samples.
+        InputError: a loss is not finite (names the samples), or too many samples are broken.
     """
     norm = _gradient_norm(engine)  # already under way when the sums are waited for
-    sums, stopping = tally.reduce(stop.noted)
+    left_out = [entry for batch in window for entry in batch.broken]
+    sums, stopping, any_broken = tally.reduce(stop.noted, len(left_out))
+    if any_broken:  # on any rank
+        broken.note(step, left_out)
     overall, per_task = losses_and_accuracies(sums)
-    if not math.isfinite(overall["loss"]):  # on any rank
-        _stop_for(window)
-    metrics = {"loss": overall["loss"], "acc": overall["acc"], "lr": engine.get_lr()[0]}
+    if overall["loss"] is not None and not math.isfinite(overall["loss"]):
+        _stop_for(window, losses)
+    metrics = {"loss": overall["loss"], "acc": overall["acc"], "lr": engine.get_lr()[0], "broken": len(broken.indices)}
     if norm is not None:
         metrics["grad_norm"] = norm.item()
     return metrics | {f"loss/{task}": means["loss"] for task, means in per_task.items()}, stopping
@@ -132,8 +164,9 @@ def _after_update(engine) -> dict[str, float | None]:
     return known
 
 
-def _stop_for(window: list[tuple[list[str], torch.Tensor]]) -> None:
-    sample_losses = [pair for ids, losses in window for pair in zip(ids, losses.tolist(), strict=True)]
+def _stop_for(window: Sequence[Batch], losses: Sequence[torch.Tensor]) -> None:
+    pairs = zip(window, losses, strict=True)
+    sample_losses = [pair for batch, rows in pairs if batch.ids for pair in zip(batch.ids, rows.tolist(), strict=True)]
     names = [name for name, loss in sample_losses if not math.isfinite(loss)]
     everyones: list[list[str]] = [[] for _ in range(distributed.get_world_size())]
     distributed.all_gather_object(everyones, names)
@@ -143,7 +176,7 @@ def _stop_for(window: list[tuple[list[str], torch.Tensor]]) -> None:
     )
 
 
-def _save_if_due(engine, step: int, plan: Plan, saving: Saving) -> bool:
+def _save_if_due(engine, step: int, plan: Plan, saving: Saving, broken: BrokenSamples) -> bool:
     """Checkpoints fall on updates: one that is due within an accumulation is written right after its update.
 
     Returns:
@@ -162,9 +195,17 @@ def _save_if_due(engine, step: int, plan: Plan, saving: Saving) -> bool:
     for name in names:
         save_trained(engine, saving.folder / name)
     if names:
-        _save_state(engine, step, plan, saving)
+        _save_state(engine, step, plan, saving, broken)
     return bool(names)
 
 
-def _save_state(engine, step: int, plan: Plan, saving: Saving) -> None:
-    save_state(engine, saving.folder / "state", step, plan.optimizer_steps, saving.settings, saving.keep_last)
+def _save_state(engine, step: int, plan: Plan, saving: Saving, broken: BrokenSamples) -> None:
+    save_state(
+        engine,
+        saving.folder / "state",
+        step,
+        plan.optimizer_steps,
+        saving.settings,
+        saving.keep_last,
+        sorted(broken.indices),
+    )

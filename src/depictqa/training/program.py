@@ -5,6 +5,7 @@ import shutil
 import sys
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,18 +13,30 @@ import yaml
 from pydantic import BaseModel
 from torch import distributed
 
+from depictqa.answers import write_text
 from depictqa.config import Config, load_config, parse_overrides, require_file, value_at
-from depictqa.data.training import MicroBatches, TrainingItem, TrainingSet, estimate_tokens, load_batches, read_mixture
+from depictqa.data.training import (
+    MicroBatches,
+    TrainingItem,
+    TrainingSet,
+    estimate_tokens,
+    load_batches,
+    read_mixture,
+    workers_that_live,
+)
 from depictqa.errors import InputError
 from depictqa.model.build import build_model, build_preprocessor, pick_device
 from depictqa.model.delta import load_delta
 from depictqa.model.depictqa import DepictQA
+from depictqa.model.identity import digest
+from depictqa.training.broken import BrokenSamples
 from depictqa.training.checkpoint import DELTA, State, check_settings, find_state, load_state, read_state
 from depictqa.training.curves import draw_curves
-from depictqa.training.distributed import from_first, is_first, say, start, together
+from depictqa.training.disk import writing
+from depictqa.training.distributed import check_shared, from_first, is_first, say, start, together
 from depictqa.training.engine import build_engine
 from depictqa.training.loop import Saving, run
-from depictqa.training.metrics import RunLog
+from depictqa.training.metrics import BROKEN, RunLog
 from depictqa.training.settings import Plan, check_sections, pick_precision, plan_from
 from depictqa.training.stop import EXIT_CODE, StopSignal
 from depictqa.training.validation import Validation
@@ -43,7 +56,8 @@ def train(config_path: str, overrides: list[str], resume: str | None = None) -> 
         resume: None starts anew; "auto" continues from the newest state where there is one; else a state's folder.
 
     Raises:
-        InputError: config, data, weights or state are not as they must be, or a loss is not finite.
+        InputError: config, data, weights or state are not as they must be, a loss is not finite, too many pictures are
+            broken, or a file cannot be written.
     """
     warnings.simplefilter("ignore", FutureWarning)  # libraries about each other
     config = load_config(config_path, parse_overrides(overrides))
@@ -55,15 +69,17 @@ def train(config_path: str, overrides: list[str], resume: str | None = None) -> 
     check_sections(config)
     dtype = pick_precision(config, device)
     device = start(device)
-    items, plan = together(lambda: _read_data(config))
-    validation = together(lambda: _read_validation(config))
-    settings = _settings(config, items)
+    max_missing = config.train.max_broken if resume else 0.0  # files may have got lost since the run began
+    items, plan = together(lambda: _read_data(config, max_missing))
+    validation_set = together(lambda: _read_validation(config, max_missing))
+    settings = from_first(lambda: _settings(config, items))
     state = from_first(lambda: _choose_state(config, resume, settings))
+    check_shared(Path(config.train.save_dir), f"{config.config_path}: train.save_dir")
     if state and state.finished:
         say(f"{state.path}: this run is finished; nothing to do")
         return
     model = together(lambda: _load_model(config, device, dtype, state))
-    engine = build_engine(model, config, plan, device)
+    engine = together(lambda: build_engine(model, config, plan, device))
     if state:
         load_state(engine, state)
         say(f"continues after step {state.step} of {plan.optimizer_steps}, from {state.path}")
@@ -75,11 +91,15 @@ def train(config_path: str, overrides: list[str], resume: str | None = None) -> 
         keep_last=config.train.keep_last,
         settings=settings,
     )
-    batches = _load_batches(config, items, plan, device, first_step)
+    data = TrainingSet(items, build_preprocessor(config), config.seed)
+    known = from_first(lambda: data.broken_among(state.broken)) if state else []  # others were mended
+    batches = _load_batches(config, data, plan, device, first_step)
     log = _open_log(config, plan, first_step) if is_first() else None
+    broken = _broken_samples(config, "training", data, log, known)
+    validation = validation_set and _validation(config, validation_set, log)
     try:
-        with StopSignal() as stop:
-            step = run(engine, batches, plan, saving, validation, log, stop, config.seed, first_step)
+        with StopSignal() as stop, workers_that_live():
+            step = run(engine, batches, plan, saving, validation, log, broken, stop, config.seed, first_step)
     finally:
         if log is not None:
             log.close()
@@ -87,13 +107,14 @@ def train(config_path: str, overrides: list[str], resume: str | None = None) -> 
         say(f"stopped by SIGTERM after step {step} of {plan.optimizer_steps}; go on with --resume auto")
         sys.exit(EXIT_CODE)
     if is_first():
-        draw_curves(Path(config.train.log_dir))
+        with writing(Path(config.train.log_dir)):
+            draw_curves(Path(config.train.log_dir))
     say(f"trained: {saving.folder / 'ckpt.pt'}; curves: {config.train.log_dir}")
 
 
-def _read_data(config: Config) -> tuple[list[TrainingItem], Plan]:
+def _read_data(config: Config, max_missing: float) -> tuple[list[TrainingItem], Plan]:
     where = f"{config.config_path}: data.train.meta_paths_weights"
-    items = read_mixture(config.data.train.meta_paths_weights, config.data.root_dir, where, check_images=is_first())
+    items = read_mixture(config.data.train.meta_paths_weights, config.data.root_dir, where, is_first(), max_missing)
     plan = plan_from(config, len(items), distributed.get_world_size())
     say(
         f"{len(items)} samples an epoch, {plan.epochs} epochs, {plan.optimizer_steps} optimizer steps of "
@@ -103,34 +124,46 @@ def _read_data(config: Config) -> tuple[list[TrainingItem], Plan]:
     return items, plan
 
 
-def _read_validation(config: Config) -> Validation | None:
+def _read_validation(config: Config, max_missing: float) -> TrainingSet | None:
     if not config.train.val_meta_paths:
         return None
     where = f"{config.config_path}: train.val_meta_paths"
     metas = [[path, 1] for path in config.train.val_meta_paths]
-    items = read_mixture(metas, config.data.root_dir, where, check_images=is_first())
+    items = read_mixture(metas, config.data.root_dir, where, is_first(), max_missing)
     if config.train.val_metric and config.deepspeed.get("zero_optimization", {}).get("stage") == 3:
         raise InputError(
             f"{config.config_path}: train.val_metric: answers are as long as they are, and ZeRO stage 3 needs equal steps on "
             "every rank; expected null with deepspeed.zero_optimization.stage 3"
         )
+    return TrainingSet(items, build_preprocessor(config), seed=None)
+
+
+def _validation(config: Config, data: TrainingSet, log: RunLog | None) -> Validation:
     return Validation(
-        data=TrainingSet(items, build_preprocessor(config), seed=None),
+        data=data,
         every_micro_steps=config.train.val_freq_step,
         batch_size=config.deepspeed.get("train_micro_batch_size_per_gpu", 1),
         num_workers=config.data.num_workers,
+        broken=_broken_samples(config, "validation", data, log),
         metric=config.train.val_metric,
         max_new_tokens=config.infer.max_new_tokens,
     )
 
 
-def _load_batches(config: Config, items: list[TrainingItem], plan: Plan, device: torch.device, first_step: int):
+def _broken_samples(
+    config: Config, name: str, data: TrainingSet, log: RunLog | None, known: Sequence[int] = ()
+) -> BrokenSamples:
+    file = Path(config.train.log_dir) / BROKEN
+    return BrokenSamples(name, len(data), config.train.max_broken, file, log.write_broken if log else None, known)
+
+
+def _load_batches(config: Config, data: TrainingSet, plan: Plan, device: torch.device, first_step: int):
     """This rank's micro batches from `first_step` on."""
     tokens_per_image = (config.vision_preprocess.resize // config.vision_preprocess.patch_size) ** 2
     if config.model.abstractor is not None:
         tokens_per_image = config.model.abstractor.num_query
     micro_batches = MicroBatches(
-        lengths=[estimate_tokens(item, tokens_per_image) for item in items],
+        lengths=[estimate_tokens(item, tokens_per_image) for item in data.items],
         batch_size=plan.batch_size // distributed.get_world_size(),
         accumulation=plan.accumulation,
         rank=distributed.get_rank(),
@@ -139,16 +172,18 @@ def _load_batches(config: Config, items: list[TrainingItem], plan: Plan, device:
         start=first_step * plan.accumulation,
         stop=plan.micro_steps,
     )
-    data = TrainingSet(items, build_preprocessor(config), config.seed)
-    return load_batches(data, micro_batches, config.data.num_workers, pin_memory=device.type == "cuda")
+    pin_memory = device.type == "cuda"
+    return load_batches(data, micro_batches, config.data.num_workers, pin_memory, ahead=plan.accumulation)
 
 
 def _settings(config: Config, items: list[TrainingItem]) -> dict[str, str]:
     """What a run depends on, by dotted key: a state is continued under the same only. Files may have moved."""
-    digest = hashlib.sha256()
+    data = hashlib.sha256()
     for item in items:
-        digest.update(repr((item.id, item.task.name, item.turns)).encode())
-    settings = {"processes": str(distributed.get_world_size()), "data.train (sha256 of its items)": digest.hexdigest()}
+        data.update(repr((item.id, item.task.name, item.turns)).encode())
+    settings = {"processes": str(distributed.get_world_size()), "data.train (sha256 of its items)": data.hexdigest()}
+    for key in ("vision_encoder_path", "llm_path"):
+        settings[f"model.{key} (sha256 of its files)"] = digest(config.model[key])
     for dotted in RESUMED_WITH:
         value = value_at(config, dotted)
         settings[dotted] = repr(value.model_dump() if isinstance(value, BaseModel) else value)
@@ -215,5 +250,5 @@ def _open_log(config: Config, plan: Plan, first_step: int) -> RunLog:
     print_every = max(1, config.train.log_step // plan.accumulation)
     log = RunLog(folder, first_step, plan.optimizer_steps, print_every)
     resolved = yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True)
-    (folder / "training_args.yaml").write_text(resolved, encoding="utf-8")
+    write_text(folder / "training_args.yaml", resolved)
     return log

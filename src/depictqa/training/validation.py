@@ -10,6 +10,7 @@ from depictqa.data.training import TrainingSet, load_batches
 from depictqa.evaluation.accuracy import evaluate
 from depictqa.model.depictqa import Conversation, DepictQA
 from depictqa.model.generation import Sampling, generate
+from depictqa.training.broken import BrokenSamples
 from depictqa.training.tally import Tally, losses_and_accuracies
 
 
@@ -26,6 +27,7 @@ class Validation:
     every_micro_steps: int
     batch_size: int
     num_workers: int
+    broken: BrokenSamples
     metric: str | None = None
     max_new_tokens: int = 0
 
@@ -34,23 +36,33 @@ class Validation:
         return last or done // self.every_micro_steps > before // self.every_micro_steps
 
     @torch.no_grad()
-    def run(self, engine) -> dict[str, float]:
-        """Metrics over the whole set: `loss`, `acc`, `exact`, where asked for `generated`, and each of them per task.
-        Every rank calls this."""
+    def run(self, engine, step: int) -> dict[str, float | None]:
+        """Metrics over the samples that can be read: `loss`, `acc`, `exact`, where asked for `generated`, and each of
+        them per task; `broken` counts the others. Every rank calls this.
+
+        Raises:
+            InputError: more samples are broken than `train.max_broken` allows.
+        """
         engine.eval()
-        tally, answers = Tally(engine.device), {}
+        tally, answers, left_out = Tally(engine.device), {}, []
         pin_memory = engine.device.type == "cuda"
         for number, batch in enumerate(load_batches(self.data, self._mine(), self.num_workers, pin_memory)):
-            batch, first = batch.to(engine.device), self._first(number)
+            batch = batch.to(engine.device)
             output = engine(batch.conversations)
-            if first < len(self.data):
+            if self._first(number) >= len(self.data):
+                continue
+            left_out += batch.broken
+            if batch.ids:
                 tally.add(batch.tasks, output)
                 if self.metric is not None:
-                    answers |= enumerate(self._answer(engine.module, batch.conversations), first)
+                    answers |= zip(batch.indices, self._answer(engine.module, batch.conversations), strict=True)
         engine.train()
-        overall, per_task = losses_and_accuracies(tally.reduce()[0])
+        sums, _, broken = tally.reduce(broken=len(left_out))
+        if broken:
+            self.broken.note(step, left_out)
+        overall, per_task = losses_and_accuracies(sums)
         per_task = {f"{key}/{task}": value for task, means in per_task.items() for key, value in means.items()}
-        return overall | per_task | (self._score(answers) if self.metric is not None else {})
+        return overall | {"broken": broken} | per_task | (self._score(answers) if self.metric is not None else {})
 
     def _answer(self, model: DepictQA, conversations: list[Conversation]) -> list[str]:
         embeds = iter(model.embed_images([image for c in conversations for image in c.images]))
@@ -62,9 +74,10 @@ class Validation:
         everyones: list[dict[int, str]] = [{} for _ in range(distributed.get_world_size())]
         distributed.all_gather_object(everyones, answers)
         predictions = [{"id": index, "text": text} for some in everyones for index, text in some.items()]
-        truths = [
-            {"id": index, "answer": item.turns[0][1], "task": item.task.name} for index, item in enumerate(self.data.items)
-        ]
+        items = ((row["id"], self.data.items[row["id"]]) for row in sorted(predictions, key=lambda row: row["id"]))
+        truths = [{"id": index, "answer": item.turns[0][1], "task": item.task.name} for index, item in items]
+        if not truths:
+            return {"generated": None}
         accuracy = evaluate(self.metric, predictions, truths)
         per_task = {f"generated/{task}": part.accuracy for task, part in accuracy.by("task").items()}
         return {"generated": accuracy.accuracy} | per_task
