@@ -33,7 +33,8 @@ from depictqa.data.images import open_image
 from depictqa.data.training import MicroBatches, TrainingItem, TrainingSet, load_batches
 from depictqa.model.build import DTYPES, build_model, build_preprocessor
 from depictqa.model.clip import CLIPEncoder, describe_openai_vit
-from depictqa.model.depictqa import Conversation, DepictQA
+from depictqa.data.training import Conversation
+from depictqa.model.depictqa import DepictQA
 from depictqa.model.fusion import collate
 from depictqa.model.llm import add_lora
 from depictqa.data.preprocess import ImagePreprocessor

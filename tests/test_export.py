@@ -13,7 +13,7 @@ from depictqa.config import load_config
 from depictqa.errors import InputError
 from depictqa.export import export
 from depictqa.model.build import build_model
-from depictqa.model.depictqa import Conversation
+from depictqa.data.training import Conversation
 from depictqa.prompts import TASKS
 
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ from depictqa.data.images import open_image
 from depictqa.errors import InputError
 from depictqa.inference.assessor import Assessor, Question
 from depictqa.model.build import build_model, build_preprocessor, load_vision_encoder
-from depictqa.model.depictqa import Conversation
+from depictqa.data.training import Conversation
 from depictqa.model.generation import Sampling
 from depictqa.prompts import TASKS
 

@@ -19,12 +19,20 @@ from torch.utils.data import DataLoader, Dataset
 from depictqa.answers import read_items
 from depictqa.data.images import open_image
 from depictqa.errors import InputError
-from depictqa.model.depictqa import Conversation
 from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.prompts import Task, get_task
 
 ROLES = ("human", "gpt")
 MOST_SHOWN = 10
+
+
+@dataclass
+class Conversation:
+    """A training sample: the task, its images (uint8 [3, H, W], in the order of the task's slots), the turns."""
+
+    task: Task
+    images: Sequence[torch.Tensor]
+    turns: Sequence[tuple[str, str]]  # (question, answer)
 
 
 @dataclass(frozen=True)

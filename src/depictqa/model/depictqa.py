@@ -5,7 +5,6 @@ are the file format of released deltas: see `model.delta`.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -13,6 +12,7 @@ from peft import PeftModel
 from torch import nn
 from torch.nn import functional as F
 
+from depictqa.data.training import Conversation
 from depictqa.model.abstractor import Abstractor
 from depictqa.model.fusion import Fused, collate, for_training
 from depictqa.model.tokenizer import Tokenizer
@@ -20,15 +20,6 @@ from depictqa.model.vision import VisionEncoder
 from depictqa.prompts import FORMATS, Task, render, render_answer, render_question
 
 LEAST_SHARE = 0.75  # pictures share a pass through the ViT if the smaller has this share of the larger's pixels
-
-
-@dataclass
-class Conversation:
-    """A training sample: the task, its images (uint8 [3, H, W], in the order of the task's slots), the turns."""
-
-    task: Task
-    images: Sequence[torch.Tensor]
-    turns: Sequence[tuple[str, str]]  # (question, answer)
 
 
 class TrainingOutput(NamedTuple):  # a tuple: DeepSpeed looks for the loss in it
