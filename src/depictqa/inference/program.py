@@ -4,6 +4,7 @@ import functools
 import json
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from easydict import EasyDict
@@ -12,7 +13,7 @@ from depictqa.config import load_config, parse_overrides, require_file
 from depictqa.data.meta import read_questions
 from depictqa.errors import InputError
 from depictqa.inference.assessor import Assessor
-from depictqa.inference.runner import Job, Options, fingerprint, run
+from depictqa.inference.runner import FIELDS, Job, Options, fingerprint, run
 from depictqa.model.build import build_model, build_preprocessor, pick_device, pick_dtype
 from depictqa.model.generation import Sampling
 from depictqa.prompts import get_task
@@ -50,7 +51,7 @@ def infer(
     options = Options(
         answer_dir=Path(config.infer.answer_dir),
         batch_size=batch_size,
-        sampling=build_sampling(config),
+        sampling=replace(build_sampling(config), seed=config.seed),
         output_prob_id=config.infer.output_prob_id,
         output_confidence=config.infer.output_confidence,
         max_broken=config.infer.max_broken,
@@ -114,11 +115,15 @@ def _find(meta: str, root_dir: Path) -> Path:
 
 
 def _fingerprint(config: EasyDict, batch_size: int) -> str:
-    """Of all that answers depend on, but for the items: settings, and weights by size and time."""
+    """Of all that answers depend on, but for the items: settings, and weights by size and time; and of a row's fields, so
+    that no file mixes rows with and without one."""
     stats = [os.stat(config.model[key]) for key in ("vision_encoder_path", "llm_path", "delta_path")]
     settings = {key: config[key] for key in ("model", "vision_preprocess", "device", "dtype")}
     settings["infer"] = {key: value for key, value in config.infer.items() if key not in ("answer_dir", "max_broken")}
+    if config.infer.temperature > 0:
+        settings["seed"] = config.seed
     return fingerprint(
+        " ".join(FIELDS),
         json.dumps(settings, sort_keys=True),
         str([(stat.st_size, stat.st_mtime_ns) for stat in stats]),
         str(batch_size),
