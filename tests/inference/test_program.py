@@ -76,6 +76,7 @@ def test_sampled_answers_follow_from_seed_and_id(root, tmp_path):
     """Whatever the batch and the order, and after a resume; another seed is another run."""
     names = [f"shared/images/{name}.png" for name in ("s10_84x84", "s11_84x84", "s01_70x70", "s06_33x47")]
     items = [{"id": f"i{n}", "image_A": names[n % 4], "query": f"Is it sharp? {n}"} for n in range(6)]
+
     def texts(folder: str, batch_size: int, items=items, seed: int = 131) -> dict:
         config = make_config(tmp_path / folder, root, infer={"temperature": 1.2, "max_new_tokens": 8})
         arguments = ("--meta_path", write_meta(tmp_path / "meta.json", items), "--dataset_name", "toy", "--set", f"seed={seed}")
