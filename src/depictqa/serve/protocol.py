@@ -29,6 +29,7 @@ FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")  # the seco
 PICTURES = {"ref": "image_ref", "a": "image_A", "b": "image_B"}  # name of the file in a request -> field of a task
 NAMES = {"ref": "Reference Image", "a": "Image A", "b": "Image B"}  # as people are told of them
 _TASK_OF = {frozenset(task.fields): task for task in TASKS.values() if task.inference}
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # a name may hold anything; an error is one line of UTF-8
 _CONTROL = re.compile(r"<(?=/?s>|unk>|/?Img|\|\w+\|>)")  # where an image's tag or a special token begins
 
 
@@ -36,6 +37,7 @@ class Refused(Exception):
     """A request that is not answered: HTTP status, a code for programs, one clear line for people."""
 
     def __init__(self, status: int, code: str, message: str):
+        message = _UNPRINTABLE.sub("?", message)
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
 
@@ -148,7 +150,7 @@ def check_names(given: Collection[str], known: Collection[str]) -> None:
     for name in given:
         if name not in known:
             nearest = difflib.get_close_matches(name[:40], known, n=1, cutoff=0.6)
-            hint = f"did you mean '{nearest[0]}'?" if nearest else f"there are: {', '.join(known)}"
+            hint = f"did you mean '{nearest[0]}'?" if nearest else "/docs of this server lists the known ones"
             raise Refused(400, "unknown_field", f"{name[:40]}: unknown field; {hint}")
 
 
