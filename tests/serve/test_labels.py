@@ -100,3 +100,9 @@ def test_what_is_not_certain_is_refused(parts, words):
     with pytest.raises(Refused, match="label every picture") as refused:
         assign(parts)
     assert refused.value.status == 400 and words in refused.value.message and len(refused.value.message) < 300
+
+
+def test_far_too_much_text_is_refused_before_it_is_read():
+    for text in ("x" * 10_000_000, "Image A" + " " * 10_000_000 + "x", "reference " * 1_000_000):
+        with pytest.raises(Refused, match="question: expected at most 2000 characters"):
+            assign([text, X])

@@ -112,8 +112,8 @@ def _parts(body: dict) -> list:
     if len(messages) > 1:
         roles = [str(one.get("role"))[:20] if isinstance(one, dict) else type(one).__name__ for one in messages[:-1]]
         raise _invalid(
-            f"messages: expected the user's message alone, found {', '.join(roles[:5])} before it; the model takes one question "
-            "at a time, without history, and its system text is fixed: put what it needs to know into the question"
+            f"messages: expected the user's message alone, found {', '.join(roles[:5])} before it; the model takes one "
+            "question at a time, without history, and its system text is fixed: put all it needs to know into the question"
         )
     return parts
 

@@ -7,14 +7,17 @@ the question. A message in which one is neither, or whose pictures would be assi
 import re
 from collections.abc import Sequence
 
-from depictqa.serve.protocol import NAMES, Refused
+from depictqa.serve.protocol import MAX_QUESTION, NAMES, Refused
 
 BY_COUNT = {1: ("a",), 2: ("a", "b"), 3: ("ref", "a", "b")}  # slots of pictures without labels
 EXPECTED = 'label every picture in the text before it ("Reference Image:", "Image A:", "Image B:"), each once, or none'
 
 _PICTURE = r"(?:image|picture|photo)"
-_LEAD = r"[\W_]*(?:(?:and|now|next|then|finally|first,|second,|third,)\s+)?(?:(?:this|here|below)(?:\s+is|['’]s)\s+)?(?:the\s+)?"
-_TAIL = r"\s*(?:\([^()]*\))?[^\w?!]*"  # "Image A (left):"
+_LEAD = (  # "And this is the", "Here's"
+    r"[\W_]*(?:(?:and|now|next|then|finally|first,|second,|third,)\s+)?"
+    r"(?:(?:this|here|below)(?:\s+is|['’]s)\s+)?(?:the\s+)?"
+)
+_TAIL = r"(?:\s*\([^()]*\))?[^\w?!]*"  # "(left):"
 _LABELS = [  # a text that says which picture follows, and nothing else -> its slot
     (re.compile(f"{_LEAD}(?:{name}){_TAIL}", re.IGNORECASE), slot)
     for name, slot in (
@@ -24,7 +27,7 @@ _LABELS = [  # a text that says which picture follows, and nothing else -> its s
         (_PICTURE, "a"),
     )
 ]
-_SENTENCE_ENDS = re.compile(r"(?<=[.?!:;])\s+|\s*\n\s*")
+_SENTENCE_ENDS = re.compile(r"(?<=[.?!:;])\s+|\n+")
 _REFERENCE = r"(?<!no )(?<!for )(?<!without )(?<!without a )(?<![\w-])reference(?![\w-])(?!\s+to\b)"
 _LETTER = r"(?-i:[A-D])\b|[a-d](?=\s*(?:[^\w\s]|$))"  # "this image a friend took" names none
 _MORE = r"(?:\s*(?:,|&|and|or|vs\.?)\s+(?-i:[A-D])\b)*"  # "images A and B"
@@ -40,8 +43,11 @@ def assign(parts: Sequence[str | bytes]) -> tuple[dict[str, bytes], str]:
         parts: texts, and pictures as bytes.
 
     Raises:
-        Refused: it is not certain which picture is which, or a text is neither a label nor part of the question.
+        Refused: it is not certain which picture is which, a text is neither a label nor part of the question, or there is
+            far too much of it.
     """
+    if sum(len(part) for part in parts if isinstance(part, str)) > 2 * MAX_QUESTION:
+        raise Refused(400, "invalid_field", f"question: expected at most {MAX_QUESTION} characters")
     pictures: list[tuple[str | None, bytes]] = []  # (slot of its label, file)
     texts: list[str] = []  # since the last picture
     question: list[str] = []
@@ -85,7 +91,8 @@ def _by_count(slots: tuple[str, ...], before: Sequence[str], question: Sequence[
     """The slots, if no text says otherwise: by a name that is not among them, or by announcing them in another order."""
     for name in _named(" ".join(question)):
         if name not in slots:
-            raise _unclear(f"the text names {NAMES.get(name, f'Image {name.upper()}')}, which is none of the pictures as given")
+            named = NAMES.get(name, f"Image {name.upper()}")
+            raise _unclear(f"the text names {named}, which is none of the pictures as given")
     announced = list(dict.fromkeys(_named(before[-1]))) if before and before[-1].endswith(":") else []
     if announced != sorted(announced, key=slots.index):
         raise _unclear(f"{_quote(before[-1])} announces them in another order than reference, A, B")
