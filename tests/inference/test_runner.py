@@ -17,7 +17,7 @@ from PIL import Image
 from depictqa.data.meta import Item
 from depictqa.errors import InputError
 from depictqa.inference.assessor import Assessment
-from depictqa.inference.runner import Job, Options, run
+from depictqa.inference.runner import FIELDS, Job, Options, run
 from depictqa.model.generation import Answer, Sampling
 from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.prompts import TASKS
@@ -37,7 +37,7 @@ class Echo:
     def assess(self, questions, sampling, confidence=False):
         self.asked += [question.query for question in questions]
         texts = [f"{self.opening}{q.query} {[image.max().item() for image in q.images]} \u2028 été" for q in questions]
-        return [Assessment(Answer(text, [1, 2], [0.5, 1 / 3]), 0.25) for text in texts]
+        return [Assessment(Answer(text, [1, 2], [0.5, 1 / 3], "stop"), 0.25) for text in texts]
 
 
 def make_items(folder: Path, count: int = 10) -> list[Item]:
@@ -77,7 +77,7 @@ def clean(items, tmp_path):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_each_item_has_its_own_answer_in_order(workers, tmp_path):
     path = answer(make_items(tmp_path / "pictures", 40), tmp_path / "answers", workers=workers)
-    fields = {"output_id": [1, 2], "prob": [0.5, 1 / 3], "confidence": 0.25}
+    fields = {"output_id": [1, 2], "prob": [0.5, 1 / 3], "confidence": 0.25, "finish_reason": "stop"}
     assert read(path) == [{"id": n, "text": text_of(n), **fields} for n in range(40)]
     lines = path.with_suffix(".jsonl").read_text(encoding="utf-8").split("\n")
     assert [json.loads(line) for line in lines if line] == read(path)
@@ -231,7 +231,7 @@ def test_broken_pictures_have_rows_that_name_them(items, tmp_path):
         assert row["id"] == number
         if number in (1, 5):
             assert row["error"].startswith(f"{items[number].image_paths[1]}: not a readable image")
-            assert all(row[field] is None for field in ("text", "output_id", "prob", "confidence"))
+            assert all(row[field] is None for field in FIELDS)
         else:
             assert row["text"] == text_of(number) and "error" not in row
 
@@ -264,3 +264,38 @@ def test_a_picture_that_vanishes_meanwhile_is_a_broken_one(items, tmp_path):
     items[0].image_paths[0].unlink()
     with pytest.raises(InputError, match=r"1 of 10 .*0.png: no such image"):
         answer(items, tmp_path / "answers", max_broken=0.1)
+
+
+class Dice:
+    """Instead of a model: says which seed each question was asked with, and is cut at every third."""
+
+    def assess(self, questions, samplings, confidence=False):
+        answers = [Answer(str(sampling.seed)) for sampling in samplings]
+        for question, answer in zip(questions, answers, strict=True):
+            answer.finish_reason = "length" if int(question.query[1:]) % 3 == 0 else "stop"
+        return [Assessment(answer) for answer in answers]
+
+
+def seeds(items, answers: Path, batch_size: int, seed: int | None = 131) -> dict:
+    """Item id -> the seed that it was asked with."""
+    options = Options(answers, batch_size, Sampling(temperature=1, seed=seed), False, False, 0, 0)
+    return {row["id"]: row["text"] for row in read(run(Job(TASK, "toy", items, "1"), Dice, PREPROCESS, options))}
+
+
+def test_the_draws_of_an_item_follow_from_seed_and_id_alone(items, tmp_path):
+    expected = seeds(items, tmp_path / "1", batch_size=3)
+    assert len(set(expected.values())) == 10
+    assert seeds(items, tmp_path / "2", batch_size=1) == seeds(items[::-1], tmp_path / "3", batch_size=4) == expected
+    assert seeds(items[4:5], tmp_path / "4", batch_size=3) == {4: expected[4]}
+    assert set(seeds(items, tmp_path / "5", 3, seed=132).values()).isdisjoint(expected.values())
+    assert set(seeds(items, tmp_path / "6", 3, seed=None).values()) == {"None"}
+
+
+def test_how_many_answers_were_cut_is_said(items, clean, tmp_path, capsys):
+    answer(items, tmp_path / "clean")
+    assert "cut" not in capsys.readouterr().err
+    for _ in range(2):  # the second time of the finished job's rows
+        answer(items, tmp_path / "cut", Dice())
+        assert f"{NAME}: 4 of 10 answers were cut by infer.max_new_tokens (400)\n" in capsys.readouterr().err
+    reasons = [row["finish_reason"] for row in read(tmp_path / "cut" / f"{NAME}.json")]
+    assert reasons == ["length", "stop", "stop"] * 3 + ["length"]

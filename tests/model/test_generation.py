@@ -1,6 +1,7 @@
 """Greedy answers equal the original's; an answer does not depend on its batch."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from conftest import DATA, golden, image_path, load_images
 from depictqa.data.images import open_image
 from depictqa.model import sharing
 from depictqa.model.fusion import collate
-from depictqa.model.generation import Decoder, Ends, Sampling, generate
+from depictqa.model.generation import Decoder, Ends, Sampling, _choose, generate
 from depictqa.prompts import TASKS
 
 RUNS = {"e2e": "llm_tiny", "e2e_legacy_false": "llm_tiny_bin"}
@@ -199,23 +200,101 @@ def test_the_last_token_of_a_row_is_told(tiny_model):
     ]
 
 
+HOT = Sampling(temperature=1.5, top_p=0.95, max_new_tokens=12)
+
+
 def test_sampling_is_seeded_and_keeps_to_the_nucleus(tiny_model):
     model, preprocess = tiny_model()
     prompts = prompts_of(model, preprocess, 1)
-    hot = Sampling(temperature=1.5, top_p=0.95, max_new_tokens=12)
-    draws = [generate(model, prompts, hot, torch.Generator().manual_seed(seed))[0].output_id for seed in (1, 1, 2, 3, 4)]
+    draws = [generate(model, prompts, replace(HOT, seed=seed))[0].output_id for seed in (1, 1, -1, 2**63 - 1, 4)]
     assert draws[0] == draws[1]
     assert len(set(map(tuple, draws))) > 1
-    tiny_nucleus = Sampling(temperature=1.5, top_p=1e-6, max_new_tokens=12)
-    assert (
-        generate(model, prompts, tiny_nucleus)[0].output_id
-        == generate(model, prompts, Sampling(max_new_tokens=12))[0].output_id
-    )
+    assert len({tuple(generate(model, prompts, HOT)[0].output_id) for _ in range(4)}) > 1  # no seed: fresh draws
+    greedy = generate(model, prompts, Sampling(max_new_tokens=12))[0].output_id
+    for narrow in (replace(HOT, top_p=1e-6), replace(HOT, temperature=1e-40)):
+        assert generate(model, prompts, narrow)[0].output_id == greedy
+
+
+def test_a_row_draws_from_its_seed_whatever_its_batch(tiny_model):
+    """Alone, in batches of any order, and joining others at any step."""
+    model, preprocess = tiny_model()
+    prompts = prompts_of(model, preprocess, 5)
+    samplings = [replace(HOT, seed=seed) for seed in (7, 8, 9, 10, 11)]
+    alone = [generate(model, [prompt], sampling)[0] for prompt, sampling in zip(prompts, samplings, strict=True)]
+    for order in ([0, 1, 2, 3, 4], [4, 2, 0, 3, 1], [3, 1]):
+        answers = generate(model, [prompts[row] for row in order], [samplings[row] for row in order])
+        for row, answer in zip(order, answers, strict=True):
+            assert (answer.output_id, answer.text) == (alone[row].output_id, alone[row].text)
+    decoder, got = Decoder(model), {row: [] for row in range(5)}
+    for step in range(20):
+        if step < 5:
+            decoder.join(decoder.prefill({step: (prompts[step], samplings[step])}))
+        for token in decoder.step():
+            got[token.row].append(token.id)
+    assert got == {row: answer.output_id for row, answer in enumerate(alone)}
+
+
+def test_draws_have_the_models_distribution():
+    logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]]).expand(4000, -1)
+    samplings = [Sampling(temperature=1.0, top_p=0.9, seed=seed) for seed in range(4000)]
+    shares = torch.bincount(_choose(logits, samplings, [0] * 4000), minlength=4) / 4000
+    nucleus = logits[0, :3].softmax(-1)  # the first three hold over 0.9, the first two do not
+    torch.testing.assert_close(shares, torch.cat([nucleus, torch.zeros(1)]), atol=0.03, rtol=0)
+    again = [_choose(logits[:1], samplings[:1], [step]).item() for step in range(50)]
+    assert len(set(again)) > 1  # each step draws anew
+
+
+def test_an_answer_says_why_it_ended(tiny_model):
+    model, preprocess = tiny_model()
+    (prompt,) = prompts_of(model, preprocess, 1)
+    (whole,) = generate(model, [prompt], Sampling(max_new_tokens=400))
+    assert whole.finish_reason == "stop"
+    count = len(whole.output_id)
+    limits = [Sampling(max_new_tokens=limit) for limit in (count, count - 1, 1)]
+    reasons = [answer.finish_reason for answer in generate(model, [prompt] * 3, limits)]
+    assert reasons == ["stop", "length", "length"]  # an end that is the last token allowed is an end
+
+
+def test_a_stop_text_ends_an_answer_before_it(tiny_model):
+    model, preprocess = tiny_model()
+    (prompt,) = prompts_of(model, preprocess, 1)
+    (whole,) = generate(model, [prompt], GREEDY)
+    for stop in (whole.text[3:5], whole.text[1:12], whole.text[2:3]):
+        texts = (stop, "never said")
+        (answer,) = generate(model, [prompt], replace(GREEDY, stop=texts))
+        assert answer.text == whole.text.split(stop)[0].strip()
+        assert answer.finish_reason == "stop"
+        assert answer.output_id == whole.output_id[: len(answer.output_id)] and len(answer.output_id) < len(whole.output_id)
+    (unstopped,) = generate(model, [prompt], replace(GREEDY, stop=("never said",)))
+    assert unstopped == whole
+
+
+def test_stop_texts_are_not_for_the_question_that_is_asked_again(tiny_model):
+    model, preprocess = tiny_model()
+    (prompt,) = prompts_of(model, preprocess, 1)
+    (whole,) = generate(model, [prompt], GREEDY)
+    sampling = replace(GREEDY, stop=(whole.text[2:4],))
+    (answer,) = generate(model, [prompt], sampling, follow_up=lambda row, answer: prompt)
+    assert answer.text == whole.text.split(whole.text[2:4])[0].strip()
+    assert answer.second.output_id == whole.output_id and answer.second.text == whole.text
 
 
 def test_a_separator_of_several_tokens_ends_the_answer_as_text(tiny_model):
     model, _ = tiny_model(conv_type="vicuna_v0")
     ends = Ends(model.tokenizer, "###")
     ids = model.tokenizer.encode("Blur\n ###")
-    assert ends.reached(ids) and not ends.reached(ids[:-1])
-    assert ends.strip("Blur\n ###") == "Blur"
+    assert ends.finish_reason(ids, GREEDY) == "stop" and ends.finish_reason(ids[:-1], GREEDY) is None
+    assert ends.text_of(ids) == "Blur"
+
+
+@pytest.mark.parametrize("stop", ["good enough", "né", "é", "###", "e photo\nis"])
+def test_of_an_answer_in_work_nothing_is_shown_that_may_be_its_end(stop, tiny_model):
+    model, _ = tiny_model(conv_type="vicuna_v0")
+    ends = Ends(model.tokenizer, "###")
+    ids = model.tokenizer.encode("The photo\nis née good enough, né? ###")
+    length = next(n for n in range(1, len(ids) + 1) if ends.finish_reason(ids[:n], Sampling(stop=(stop,))))
+    whole = ends.text_of(ids[:length], (stop,))
+    assert whole == "The photo\nis née good enough, né? ###".split(stop)[0].strip()
+    shown = [ends.text_of(ids[:n], (stop,), is_whole=False) for n in range(1, length)]
+    assert all(whole.startswith(text) for text in shown)
+    assert all(later.startswith(earlier) for earlier, later in zip(shown, shown[1:], strict=False))

@@ -86,6 +86,20 @@ def test_upload_ask_and_a_streamed_answer(visit, stack):
     assert hosts == {stack.page_url.split("/")[2]}  # nothing is loaded from elsewhere
 
 
+def test_a_cut_answer_is_marked(visit):
+    visitor = visit()
+    visitor.give("a", A)
+    visitor.page.locator(".dq-chips button").nth(1).click()  # to describe it
+    card = visitor.ask()
+    visitor.answer_of(card)
+    assert not card.locator(".dq-cut").is_visible()
+    visitor.page.get_by_text("Settings").click()
+    visitor.page.get_by_label("Longest answer, tokens").first.fill("16")
+    card = visitor.ask()
+    visitor.answer_of(card)
+    assert "Cut here" in card.locator(".dq-cut").inner_text()
+
+
 def test_the_task_follows_from_the_pictures(visit):
     visitor = visit()
     line = visitor.page.locator(".dq-task")

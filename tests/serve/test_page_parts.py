@@ -76,6 +76,13 @@ def test_answer_streams_into_its_card(tmp_path):
     assert handlers.running == 0
 
 
+@pytest.mark.parametrize("reason", ["length", "stop"])
+def test_the_card_is_told_why_an_answer_ended(reason, tmp_path):
+    handlers = make_handlers(tmp_path, Chunk(text="A bl", done=True, tokens=[], finish_reason=reason))
+    *_, last = states(handlers, {"a": handlers.pictures.put(b"picture")})
+    assert (last["state"], last["finish_reason"]) == ("done", reason)
+
+
 @pytest.mark.parametrize(
     ("asked", "arguments", "code"),
     [

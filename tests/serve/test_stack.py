@@ -100,7 +100,9 @@ BAD = {
     "not a number": ({"a": PICTURE, "temperature": "nan"}, 400, "temperature"),
     "negative": ({"a": PICTURE, "top_p": -1}, 400, "top_p"),
     "too many tokens": ({"a": PICTURE, "max_tokens": 100_000}, 400, "max_tokens"),
-    "unknown field": ({"a": PICTURE, "beams": 4}, 400, "beams"),
+    "unknown field": ({"a": PICTURE, "beams": 4}, 400, "beams: unknown field"),
+    "misspelt field": ({"a": PICTURE, "temprature": ""}, 400, "did you mean 'temperature'?"),
+    "a real number for a seed": ({"a": PICTURE, "seed": 1.5}, 400, "seed"),
     "unknown file": ({"a": PICTURE, "c": PICTURE}, 400, "c: expected no file"),
     "unknown model": ({"a": PICTURE, "model": "Other"}, 404, "there are: Tiny"),
 }
@@ -158,6 +160,79 @@ def test_openai_client_works_unchanged(stack):
         client.chat.completions.create(model="Tiny", messages=[{"role": "user", "content": [remote, text("What?")]}])
     with pytest.raises(openai.NotFoundError):
         client.chat.completions.create(model="Other", messages=messages)
+
+
+@pytest.fixture
+def openai_ask(stack):
+    """`openai_ask(**options)` asks about PICTURE by OpenAI's own client."""
+    openai = pytest.importorskip("openai")
+    client = openai.OpenAI(base_url=f"{stack.url}/v1", api_key="none", max_retries=0)
+    messages = [{"role": "user", "content": [data_url(PICTURE), text(QUESTION)]}]
+
+    def ask(**options):
+        return client.chat.completions.create(**{"model": "Tiny", "messages": messages} | options)
+
+    return ask
+
+
+def test_openai_client_is_told_why_an_answer_ended_and_what_it_used(stack, openai_ask):
+    native = stack.post(a=PICTURE).json()
+    whole, cut = openai_ask(), openai_ask(max_tokens=3)
+    assert whole.choices[0].finish_reason == native["finish_reason"]
+    assert whole.usage.model_dump(exclude_none=True) == native["usage"]
+    assert whole.usage.completion_tokens == len(native["tokens"])
+    assert (cut.choices[0].finish_reason, cut.usage.completion_tokens) == ("length", 3)
+    assert cut.usage.prompt_tokens == whole.usage.prompt_tokens > 36  # a picture of 84 x 84 has 36 tokens
+    assert whole.usage.total_tokens == whole.usage.prompt_tokens + whole.usage.completion_tokens
+    *_, end, usage = openai_ask(max_tokens=3, stream=True, stream_options={"include_usage": True})
+    assert end.choices[0].finish_reason == "length" and usage.choices == [] and usage.usage == cut.usage
+
+
+def test_openai_client_stops_at_a_text(stack, openai_ask):
+    native = stack.post(a=PICTURE).json()["text"]
+    stop = native[3:8]
+    choice = openai_ask(stop=["never said", stop]).choices[0]
+    assert (choice.message.content, choice.finish_reason) == (native.split(stop)[0].strip(), "stop")
+    chunks = [chunk.choices[0] for chunk in openai_ask(stop=stop, stream=True)]
+    assert "".join(chunk.delta.content or "" for chunk in chunks) == choice.message.content
+    assert chunks[-1].finish_reason == "stop"
+    form = httpx.post(
+        f"{stack.url}/v1/assess",
+        data={"question": QUESTION, "stop": ["never said", stop]},
+        files={"a": PICTURE},
+        timeout=60,
+        trust_env=False,
+    )
+    assert form.json()["text"] == choice.message.content
+
+
+def test_openai_client_gets_the_same_draws_for_a_seed(stack, openai_ask):
+    def draw(seed: int) -> str:
+        return openai_ask(seed=seed, temperature=1.5, max_tokens=12).choices[0].message.content
+
+    assert draw(1) == draw(1) == stack.post(a=PICTURE, seed=1, temperature=1.5, max_tokens=12).json()["text"]
+    assert len({draw(seed) for seed in range(5)}) > 1
+
+
+def test_openai_client_is_refused_what_would_change_the_answer(openai_ask):
+    openai = pytest.importorskip("openai")
+    system = {"role": "system", "content": "Answer in French."}
+    for options in ({"n": 2}, {"tools": [{"type": "function", "function": {"name": "f"}}]}, {"messages": [system]}):
+        with pytest.raises(openai.BadRequestError, match=next(iter(options))):
+            openai_ask(**options)
+
+
+def test_openai_client_gets_the_picture_that_a_text_names(stack, openai_ask):
+    parts = [text("This is Image B:"), data_url(PICTURE), text("This is Image A:"), data_url(OTHER), text(QUESTION)]
+    native = stack.post(a=OTHER, b=PICTURE).json()["text"]
+    assert openai_ask(messages=[{"role": "user", "content": parts}]).choices[0].message.content == native
+
+
+def test_a_field_that_is_given_twice_is_refused(stack):
+    for files, data in (([("a", PICTURE), ("a", OTHER)], []), ([("a", PICTURE)], [1, 2])):
+        fields = {"question": QUESTION, "seed": data}
+        response = httpx.post(f"{stack.url}/v1/assess", data=fields, files=files, trust_env=False)
+        assert response.status_code == 400 and "given twice" in response.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"[" * 10_000, b"{}", b'{"messages": []}', b'{"messages": [1]}', b"\xff"])

@@ -3,11 +3,12 @@
 import queue
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
 from depictqa.inference.assessor import Assessor
-from depictqa.model.generation import Decoder
+from depictqa.model.generation import Decoder, Sampling
 from depictqa.serve.protocol import Chunk, Refused
 from depictqa.serve.worker_engine import Engine, Job
 from inference.questions import GREEDY, SameMeaning, mixed_questions
@@ -16,16 +17,19 @@ from inference.questions import GREEDY, SameMeaning, mixed_questions
 class Client:
     """Hands a job in, and waits for the end of its answer."""
 
-    def __init__(self, engine: Engine, question, confidence: bool = True):
+    def __init__(self, engine: Engine, question, confidence: bool = True, sampling: Sampling = GREEDY):
         self.chunks: queue.Queue[Chunk] = queue.Queue()
-        self.job = Job(question, GREEDY, confidence, self.chunks.put)
+        self.job = Job(question, sampling, confidence, self.chunks.put)
         engine.submit(self.job)
 
+    def all(self) -> list[Chunk]:
+        chunks = [self.chunks.get(timeout=60)]
+        while not (chunks[-1].done or chunks[-1].error):
+            chunks.append(self.chunks.get(timeout=60))
+        return chunks
+
     def last(self) -> Chunk:
-        while True:
-            chunk = self.chunks.get(timeout=60)
-            if chunk.done or chunk.error:
-                return chunk
+        return self.all()[-1]
 
 
 @pytest.fixture
@@ -53,7 +57,9 @@ def test_every_job_gets_its_own_answer_and_confidence(start, slots):
     assert any(assessor.follow_up(question, own.answer) for question, own in zip(questions, expected))
     for number, (client, own) in enumerate(zip(clients, expected, strict=True)):
         chunk = client.last()
-        assert chunk.text == own.answer.text
+        assert (chunk.text, chunk.finish_reason) == (own.answer.text, own.answer.finish_reason)
+        (prompt,) = assessor.fuse([client.job.question], assessor.embed([client.job.question]))
+        assert (chunk.usage.prompt_tokens, chunk.usage.completion_tokens) == (len(prompt), len(own.answer.output_id))
         assert [prob for _, prob in chunk.tokens] == pytest.approx(own.answer.prob, abs=1e-4)
         wanted = own.confidence if number % 3 else None
         assert chunk.confidence == (None if wanted is None else pytest.approx(wanted, abs=1e-4))
@@ -79,6 +85,33 @@ def test_the_answer_is_there_before_its_confidence(start):
         texts.append(chunk.text)
     assert texts[-1] == last.text and chunk.confidence == pytest.approx(last.confidence, abs=1e-4)
     assert all(text in last.text for text in texts)  # the follow-up's own words are nobody's answer
+
+
+def test_the_reason_is_the_answers_own_not_its_follow_ups(start):
+    engine, assessor, questions = start()
+    whole = assessor.assess([questions[4]], GREEDY, confidence=True)[0].answer
+    length = len(whole.second.output_id)
+    assert len(whole.output_id) > length  # so that a limit cuts the first only
+    client = Client(engine, questions[4], sampling=Sampling(max_new_tokens=length))
+    assert client.last().finish_reason == "length" and client.job.answer.second.finish_reason == "stop"
+
+
+def test_nothing_of_a_stop_text_is_sent(start):
+    engine, assessor, questions = start()
+    whole = assessor.assess([questions[2]], GREEDY)[0].answer.text
+    stop = whole[3:9]
+    chunks = Client(engine, questions[2], sampling=replace(GREEDY, stop=(stop,))).all()
+    assert chunks[-1].text == whole.split(stop)[0].strip() and chunks[-1].finish_reason == "stop"
+    assert all(chunks[-1].text.startswith(chunk.text) for chunk in chunks)
+
+
+def test_a_seed_gives_the_same_draws_in_any_company(start):
+    engine, assessor, questions = start(slots=3)
+    hot = Sampling(temperature=1.2, max_new_tokens=12, seed=5)
+    clients = [Client(engine, question, sampling=replace(hot, seed=seed)) for seed in (5, 6) for question in questions]
+    alone = [assessor.assess([question], hot)[0].answer.text for question in questions]
+    texts = [client.last().text for client in clients]
+    assert texts[: len(alone)] == alone and texts[len(alone) :] != alone
 
 
 def hold(monkeypatch) -> threading.Event:

@@ -99,10 +99,13 @@ class Assessor:
             for question, row in zip(questions, embeds, strict=True)
         ]
 
-    def assess(self, questions: Sequence[Question], sampling: Sampling, confidence: bool = False) -> list[Assessment]:
+    def assess(
+        self, questions: Sequence[Question], sampling: Sampling | Sequence[Sampling], confidence: bool = False
+    ) -> list[Assessment]:
         """Answer a batch of questions.
 
         Args:
+            sampling: one for all questions, or one each.
             confidence: compute confidences; brief answers to questions that did not ask for a word are asked again.
         """
         embeds = self.embed(questions)

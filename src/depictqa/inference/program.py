@@ -3,6 +3,7 @@
 import functools
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from depictqa.config import Config, load_config, parse_overrides, require_file, 
 from depictqa.data.meta import read_questions
 from depictqa.errors import InputError
 from depictqa.inference.assessor import Assessor
-from depictqa.inference.runner import Job, Options, fingerprint, run
+from depictqa.inference.runner import FIELDS, Job, Options, fingerprint, run
 from depictqa.model.build import build_model, build_preprocessor, pick_device, pick_dtype
 from depictqa.model.folder import explain
 from depictqa.model.generation import Sampling
@@ -51,7 +52,7 @@ def infer(
     options = Options(
         answer_dir=Path(config.infer.answer_dir),
         batch_size=batch_size,
-        sampling=build_sampling(config),
+        sampling=replace(build_sampling(config), seed=config.seed),
         output_prob_id=config.infer.output_prob_id,
         output_confidence=config.infer.output_confidence,
         max_broken=config.infer.max_broken,
@@ -120,13 +121,17 @@ def _find(meta: str, root_dir: Path) -> Path:
 
 
 def _fingerprint(config: Config, batch_size: int) -> str:
-    """Of all that answers depend on, but for the items: settings, and the stamps of all weights' files."""
+    """Of all that answers depend on, but for the items: settings, the stamps of all weights' files, and a row's fields, so
+    that no file mixes rows with and without one."""
     weights = [config.model.vision_encoder_path, config.model.llm_path, config.model.delta_path]
     if config.infer.output_confidence and config.infer.sentence_model is not None:
         weights.append(config.infer.sentence_model)
     settings = config.model_dump(include={"model", "vision_preprocess", "device", "dtype"})
     settings["infer"] = config.infer.model_dump(exclude={"answer_dir", "max_broken"})
+    if config.infer.temperature > 0:
+        settings["seed"] = config.seed
     return fingerprint(
+        " ".join(FIELDS),
         json.dumps(settings, sort_keys=True),
         *(stamp(path) for path in weights),
         str(batch_size),

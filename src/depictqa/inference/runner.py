@@ -9,8 +9,9 @@ questions or pictures changed, or its `.jsonl` was deleted.
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch.utils.data import DataLoader, Dataset
@@ -25,6 +26,8 @@ from depictqa.model.generation import Sampling
 from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.prompts import Task
 
+FIELDS = ("text", "output_id", "prob", "confidence", "finish_reason")  # of a row, beside its `id`; null where there is none
+
 
 @dataclass(frozen=True)
 class Job:
@@ -38,7 +41,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Options:
-    """How a job is run; see the same names in `config.schema`."""
+    """How a job is run; see the same names in `config.schema`. An item draws from `sampling.seed` and its id."""
 
     answer_dir: Path
     batch_size: int
@@ -51,6 +54,11 @@ class Options:
 
 def fingerprint(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def item_seed(seed: int | None, item_id) -> int | None:
+    """The seed of one item's draws: the same in every batch, order and process, and after a resume."""
+    return None if seed is None else int(fingerprint(str(seed), repr(item_id))[:16], 16)
 
 
 class _ItemImages(Dataset):
@@ -110,10 +118,12 @@ class AnswerFile:
             file.flush()
             os.fsync(file.fileno())
 
-    def finish(self, order: Sequence[int]) -> None:
-        """Write the list: line n of the `.jsonl` goes to place order[n]."""
+    def finish(self, order: Sequence[int]) -> list[dict]:
+        """Write the list, and return it: line n of the `.jsonl` goes to place order[n]."""
         places = dict(zip(order, read_items(self.jsonl_path), strict=True))
-        write_json(self.json_path, [places[place] for place in range(len(order))])
+        rows = [places[place] for place in range(len(order))]
+        write_json(self.json_path, rows)
+        return rows
 
 
 def _item_fingerprint(item: Item) -> str:
@@ -171,7 +181,10 @@ def run(job: Job, get_assessor: Callable[[], Assessor], preprocess: ImagePreproc
                 what = f"stopped: infer.max_broken lets {options.max_broken:.0%} be"
                 raise InputError(_describe(broken, len(items), answers.jsonl_path, what))
             progress.update(len(rows))
-    answers.finish(order)
+    rows = answers.finish(order)
+    if cut := sum(row["finish_reason"] == "length" for row in rows):
+        limit = options.sampling.max_new_tokens
+        print(f"{name}: {cut} of {len(rows)} answers were cut by infer.max_new_tokens ({limit})", file=sys.stderr)
     if broken:
         raise InputError(_describe(broken, len(items), answers.json_path, "finished, the rest is answered"))
     return answers.json_path
@@ -202,19 +215,20 @@ def _batches(items, preprocess, options: Options) -> Iterator[tuple[Sequence[Ite
 
 
 def _answer_batch(batch: Sequence[Item], loaded: list, task: Task, get_assessor, options: Options) -> list[dict]:
-    questions = [
-        Question(task, images, item.query) for item, images in zip(batch, loaded, strict=True) if isinstance(images, tuple)
-    ]
-    assessments = iter(get_assessor().assess(questions, options.sampling, options.output_confidence) if questions else ())
+    readable = [(item, images) for item, images in zip(batch, loaded, strict=True) if isinstance(images, tuple)]
+    questions = [Question(task, images, item.query) for item, images in readable]
+    samplings = [replace(options.sampling, seed=item_seed(options.sampling.seed, item.id)) for item, _ in readable]
+    assessments = iter(get_assessor().assess(questions, samplings, options.output_confidence) if questions else ())
     rows = []
     for item, images in zip(batch, loaded, strict=True):
-        row = {"id": item.id, "text": None, "output_id": None, "prob": None, "confidence": None}
+        row = {"id": item.id, **dict.fromkeys(FIELDS)}
         if isinstance(images, str):
             row["error"] = images
         else:
             assessment = next(assessments)
-            row |= {"text": assessment.answer.text, "confidence": assessment.confidence}
+            answer = assessment.answer
+            row |= {"text": answer.text, "confidence": assessment.confidence, "finish_reason": answer.finish_reason}
             if options.output_prob_id:
-                row |= {"output_id": assessment.answer.output_id, "prob": assessment.answer.prob}
+                row |= {"output_id": answer.output_id, "prob": answer.prob}
         rows.append(row)
     return rows

@@ -6,9 +6,10 @@ another one's end; padding is masked and has no position, so that an answer does
 """
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import DynamicCache
@@ -24,30 +25,51 @@ Read = dict[Beginning, Past]
 STOP_WINDOW = 8  # last tokens that are searched for an end that is several tokens long
 
 
+FinishReason = Literal["stop", "length"]  # an answer's own end (or a stop text), or `max_new_tokens`
+
+
 @dataclass(frozen=True)
 class Sampling:
-    """How answers are drawn. temperature 0 is greedy; `top_p` is the nucleus (Holtzman et al., 2020)."""
+    """How an answer is drawn, and where it ends.
+
+    Args:
+        temperature: 0 is greedy.
+        top_p: the nucleus (Holtzman et al., 2020).
+        max_new_tokens: an answer that has no end by then is cut.
+        stop: texts that end an answer; neither they nor what follows them is part of its `text`.
+        seed: the draws are a function of it alone, whatever else is in the batch; None: fresh draws.
+    """
 
     temperature: float = 0.0
     top_p: float = 0.9
     max_new_tokens: int = 400
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+    @property
+    def of_follow_up(self) -> "Sampling":
+        """For a question that is ours: stop texts are about the answer to the user's."""
+        return replace(self, stop=())
 
 
 @dataclass
 class Answer:
     """A generated answer. `output_id` and `prob` go together: every token, end included, with its probability.
 
-    `second` is the answer to its follow-up question, where one was asked.
+    `finish_reason` says why it ended (None: it has not). `second` is the answer to its follow-up question, where one
+    was asked.
     """
 
     text: str = ""
     output_id: list[int] = field(default_factory=list)
     prob: list[float] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
     second: "Answer | None" = None
 
 
 class Ends:
-    """When an answer is over: at the end-of-sequence token, or at the format's separator, as one token or as text."""
+    """Where an answer is over: at the end-of-sequence token, at the format's separator (one token or a text), or at one
+    of the user's stop texts."""
 
     def __init__(self, tokenizer: Tokenizer, sep2: str):
         self._tokenizer = tokenizer
@@ -55,23 +77,53 @@ class Ends:
         self.ids = {tokenizer.eos_token_id, separator_id} - {None}
         self.text = sep2 if separator_id is None and sep2.strip() else None
 
-    def reached(self, output_id: list[int]) -> bool:
+    def finish_reason(self, output_id: list[int], sampling: Sampling) -> FinishReason | None:
+        """Why an answer with these tokens is over; None: it goes on."""
         if output_id[-1] in self.ids:
-            return True
-        return self.text is not None and self.text in self._tokenizer.decode(output_id[-STOP_WINDOW:])
+            return "stop"
+        if self.text is not None and self.text in self._tokenizer.decode(output_id[-STOP_WINDOW:]):
+            return "stop"
+        if sampling.stop:  # a stop text may have any number of tokens, so all of the answer is searched
+            text = self._tokenizer.decode(output_id)
+            if any(stop in text for stop in sampling.stop):
+                return "stop"
+        return "length" if len(output_id) >= sampling.max_new_tokens else None
 
-    def strip(self, text: str) -> str:
-        """An answer's text without its end and surrounding white space."""
-        return (text if self.text is None else text.split(self.text)[0]).strip()
+    def text_of(self, output_id: list[int], stop: Sequence[str] = (), is_whole: bool = True) -> str:
+        """An answer's text, without its end and surrounding white space.
+
+        Args:
+            is_whole: False: more tokens follow, and what may be the beginning of an end, or half a character, is left
+                out. So an answer's texts only ever grow, up to the text of the whole.
+        """
+        ends = [*stop, *([] if self.text is None else [self.text])]
+        text = self._tokenizer.decode(output_id)
+        text = text[: min((text.find(end) for end in ends if end in text), default=len(text))]
+        if not is_whole:
+            text = text.rstrip("\N{REPLACEMENT CHARACTER}")
+            text = text[: len(text) - max((_begun(end, text) for end in ends), default=0)]
+        return text.strip()
+
+
+def _begun(end: str, text: str) -> int:
+    """How many characters at the end of `text` are the beginning of `end`."""
+    return next((count for count in range(min(len(end) - 1, len(text)), 0, -1) if text.endswith(end[:count])), 0)
 
 
 class Token(NamedTuple):
-    """One step of one row. `prob` is the model's own probability (temperature 1, whole vocabulary)."""
+    """One step of one row. `prob` is the model's own probability (temperature 1, whole vocabulary).
+
+    `finish_reason` is None until the row's last token.
+    """
 
     row: Hashable
     id: int
     prob: float
-    is_last: bool
+    finish_reason: FinishReason | None
+
+    @property
+    def is_last(self) -> bool:
+        return self.finish_reason is not None
 
 
 @dataclass
@@ -93,12 +145,11 @@ class Decoder:
     """A batch of answers in work, which rows join and leave at any step.
 
     Args:
-        generator: random numbers of sampling, on the CPU.
         read: what this model has made of texts that prompts begin with. Decoders that share it read each of them once.
     """
 
-    def __init__(self, model: DepictQA, generator: torch.Generator | None = None, read: Read | None = None):
-        self.model, self.generator = model, generator
+    def __init__(self, model: DepictQA, read: Read | None = None):
+        self.model = model
         self._llama = model.llm.get_base_model()
         self._ends = Ends(model.tokenizer, model.format.sep2)
         self._rows: _Rows | None = None
@@ -200,15 +251,14 @@ class Decoder:
         if (rows := self._rows) is None:
             return []
         logits = self._llama.lm_head(rows.hidden).float()  # [b, V]
-        rows.chosen, rows.hidden = _choose(logits, rows.samplings, self.generator), None
+        rows.chosen, rows.hidden = _choose(logits, rows.samplings, list(map(len, rows.outputs))), None
         probs = logits.softmax(-1).gather(1, rows.chosen[:, None])[:, 0].tolist()
         tokens = []
         for key, sampling, output, token, prob in zip(
             rows.keys, rows.samplings, rows.outputs, rows.chosen.tolist(), probs, strict=True
         ):
             output.append(token)
-            is_last = len(output) >= sampling.max_new_tokens or self._ends.reached(output)
-            tokens.append(Token(key, token, prob, is_last))
+            tokens.append(Token(key, token, prob, self._ends.finish_reason(output, sampling)))
         self._ended = {token.row for token in tokens if token.is_last}
         return tokens
 
@@ -280,17 +330,28 @@ def _pad(values: torch.Tensor, length: int) -> torch.Tensor:
     return nn.functional.pad(values, (0, 0, length - values.shape[2], 0))
 
 
-def _choose(logits: torch.Tensor, samplings: Sequence[Sampling], generator: torch.Generator | None) -> torch.Tensor:
-    """One token id per row of logits [b, V]."""
+def _choose(logits: torch.Tensor, samplings: Sequence[Sampling], steps: Sequence[int]) -> torch.Tensor:
+    """One token id per row of logits [b, V].
+
+    A draw is the winner of an exponential race, with one random number for every id of the vocabulary, made from the row's
+    seed and step. Logits that differ by rounding, as those of another batch do, give another token only where two are as
+    good as tied; inverting a cumulative distribution, or a generator that rows share, would carry the difference on.
+
+    Args:
+        steps: how many tokens each row has already.
+    """
     chosen = logits.argmax(-1)
-    for row, sampling in enumerate(samplings):
+    for row, (sampling, step) in enumerate(zip(samplings, steps, strict=True)):
         if sampling.temperature <= 0:
             continue
-        probabilities = (logits[row] / sampling.temperature).softmax(-1).cpu()  # [V]
-        descending, ids = probabilities.sort(descending=True)
+        scaled = (logits[row] - logits[row].max()) / sampling.temperature  # at most 0: no temperature is too small
+        probabilities = scaled.softmax(-1).cpu()  # [V]
+        descending, ids = probabilities.sort(descending=True, stable=True)
         outside = descending.cumsum(0) - descending > sampling.top_p  # the token that crosses top_p stays in
-        drawn = torch.multinomial(descending.masked_fill(outside, 0), 1, generator=generator)
-        chosen[row] = ids[drawn[0]]
+        probabilities[ids[outside]] = 0
+        rng = np.random.default_rng(None if sampling.seed is None else [sampling.seed % 2**64, step])
+        waits = -torch.from_numpy(rng.random(len(probabilities))).log()  # [V], exponential, never 0
+        chosen[row] = (probabilities / waits).argmax()
     return chosen
 
 
@@ -298,7 +359,6 @@ def generate(
     model: DepictQA,
     prompts: Sequence[Fused],
     sampling: Sampling | Sequence[Sampling],
-    generator: torch.Generator | None = None,
     read: Read | None = None,
     follow_up: Callable[[int, Answer], Fused | None] | None = None,
 ) -> list[Answer]:
@@ -306,12 +366,11 @@ def generate(
 
     Args:
         sampling: one for all rows, or one each.
-        generator: random numbers of sampling, on the CPU.
         read: as of `Decoder`.
         follow_up: what a row is to be asked after its answer, if anything; that answer is its answer's `second`.
     """
     samplings = [sampling] * len(prompts) if isinstance(sampling, Sampling) else sampling
-    decoder = Decoder(model, generator, read)
+    decoder = Decoder(model, read)
     decoder.join(decoder.prefill(dict(enumerate(zip(prompts, samplings, strict=True)))))
     ends = Ends(model.tokenizer, model.format.sep2)
     answers = [Answer() for _ in prompts]
@@ -324,10 +383,12 @@ def generate(
             answer.prob.append(token.prob)
             if not token.is_last:
                 continue
-            answer.text = ends.strip(model.tokenizer.decode(answer.output_id))
-            fused = follow_up(token.row, answer) if follow_up and answer is answers[token.row] else None
+            answer.finish_reason = token.finish_reason
+            is_first = answer is answers[token.row]
+            answer.text = ends.text_of(answer.output_id, samplings[token.row].stop if is_first else ())
+            fused = follow_up(token.row, answer) if follow_up and is_first else None
             if fused is not None:
-                again[token.row] = (fused, samplings[token.row])
+                again[token.row] = (fused, samplings[token.row].of_follow_up)
                 in_work[token.row] = answer.second = Answer()
         if again:
             decoder.join(decoder.prefill(again))

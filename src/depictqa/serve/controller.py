@@ -325,12 +325,15 @@ def build_app(
         if ask.stream:
             return await Stream.begin(request.receive, _lines(chunks), "application/x-ndjson")
         last = await while_connected(request.receive, _last(chunks))
-        answer = {"text": last.text, "confidence": last.confidence, "tokens": last.tokens}
+        answer = last.model_dump(include={"text", "confidence", "tokens", "finish_reason", "usage"})
         return JSONResponse({**answer, "task": task_of(pictures).name, "model": ask.model})
 
-    @app.post("/v1/chat/completions")
+    @app.post("/v1/chat/completions", openapi_extra=chat.DOCS)
     async def chat_completions(request: Request):
-        """OpenAI's form, pictures as `data:` URLs. `confidence` is an extra field of the choice."""
+        """OpenAI's form, pictures as `data:` URLs. `confidence` is an extra field of the choice.
+
+        An option that would change the answer and that is not implemented is refused by its name.
+        """
         asked = chat.read(await read_json(request))
         check_pictures(asked.pictures)
         asked.ask.model = controller.choose_model(asked.ask.model)

@@ -5,12 +5,13 @@ travels as lines of JSON, each a `Chunk`; the last one has `done` or `error`. An
 `{"error": {"message": ..., "code": ...}}` with its HTTP status, or a `Chunk` if the answer had begun.
 """
 
+import difflib
 import re
-from collections.abc import Mapping
-from typing import Annotated
+from collections.abc import Collection, Mapping
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, computed_field, field_validator
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -21,12 +22,15 @@ from depictqa.prompts import Task
 
 MAX_QUESTION = 2000  # characters
 MAX_TOKENS = 1024  # of an answer
+MAX_STOPS, MAX_STOP = 4, 100  # stop texts, characters of each
+MAX_SEED = 2**63 - 1
 MAX_PICTURE_BYTES = 20_000_000
 MAX_DECODING_BYTES = 245_000_000  # of memory for a picture: 30 million pixels of most kinds
 MAX_BODY_BYTES = 4 * MAX_PICTURE_BYTES + 1_000_000  # three pictures, in base64
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")  # the second: a form without pictures
 PICTURES = {"ref": "image_ref", "a": "image_A", "b": "image_B"}  # name of the file in a request -> field of a task
 NAMES = {name: prompts.LABELS[field] for name, field in PICTURES.items()}  # as people are told of them
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # a name may hold anything; an error is one line of UTF-8
 _CONTROL = re.compile(r"<(?=/?s>|unk>|/?Img|\|\w+\|>)")  # where an image's tag or a special token begins
 
 
@@ -34,6 +38,7 @@ class Refused(Exception):
     """A request that is not answered: HTTP status, a code for programs, one clear line for people."""
 
     def __init__(self, status: int, code: str, message: str):
+        message = _UNPRINTABLE.sub("?", message)
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
 
@@ -53,8 +58,17 @@ class Ask(BaseModel):
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
     max_tokens: int | None = Field(None, ge=1, le=MAX_TOKENS)
+    stop: list[Annotated[str, StringConstraints(min_length=1, max_length=MAX_STOP)]] | None = Field(
+        None, max_length=MAX_STOPS, description="texts that end the answer and are no part of it"
+    )
+    seed: int | None = Field(None, ge=-MAX_SEED - 1, le=MAX_SEED, description="the same seed gives the same draws")
     confidence: bool = True
     stream: bool = False
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def as_list(cls, stop):
+        return [stop] if isinstance(stop, str) else stop
 
     @property
     def plain_question(self) -> str:
@@ -67,13 +81,33 @@ class Problem(BaseModel):
     code: str
 
 
+class Usage(BaseModel):
+    """Tokens of a question (its pictures' included) and of its answer (its end included), as OpenAI's form counts them.
+
+    A question that is asked again for a confidence is not counted: nobody reads that answer.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+
+    @computed_field
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
 class Chunk(BaseModel):
-    """An answer so far: `text` is all of it. `tokens` (text, probability) and `confidence` come with the last one."""
+    """An answer so far: `text` is all of it. The last one has `tokens` (text, probability) and all that follows them.
+
+    `finish_reason`: "stop", or "length" where `max_tokens` cut the answer.
+    """
 
     text: str = ""
     done: bool = False
     confidence: float | None = None
     tokens: list[tuple[str, float]] | None = None
+    finish_reason: Literal["stop", "length"] | None = None
+    usage: Usage | None = None
     error: Problem | None = None
 
     def line(self) -> str:
@@ -97,12 +131,28 @@ class WorkerInfo(BaseModel):
         return url
 
 
-def make_ask(fields: Mapping) -> Ask:
-    """Check the fields of a question. Raises Refused with what is wrong, in one line."""
+def make_ask(fields: Mapping, strict: bool = False) -> Ask:
+    """Check the fields of a question.
+
+    Args:
+        strict: a number is no text, a boolean no number: for JSON, which has types of its own.
+
+    Raises:
+        Refused: with what is wrong, in one line.
+    """
     try:
-        return Ask(**fields)
+        return Ask.model_validate(dict(fields), strict=strict)
     except ValidationError as error:
         raise Refused(400, "invalid_field", explain(error.errors())) from None
+
+
+def check_names(given: Collection[str], known: Collection[str]) -> None:
+    """Raises Refused for a name that is not known, with the nearest one that is."""
+    for name in given:
+        if name not in known:
+            nearest = difflib.get_close_matches(name[:40], known, n=1, cutoff=0.6)
+            hint = f"did you mean '{nearest[0]}'?" if nearest else "/docs of this server lists the known ones"
+            raise Refused(400, "unknown_field", f"{name[:40]}: unknown field; {hint}")
 
 
 def explain(errors) -> str:
@@ -122,7 +172,7 @@ async def read_ask(request: Request) -> tuple[Ask, dict[str, bytes]]:
     """The question and the pictures of a multipart request. Raises Refused."""
     if not request.headers.get("content-type", "").lower().startswith(FORMS):
         raise Refused(415, "wrong_content_type", "expected multipart/form-data: question, and pictures as files ref, a, b")
-    fields: dict[str, str] = {}
+    fields: dict[str, str | list[str]] = {"stop": []}  # the one that may be there several times
     pictures: dict[str, bytes] = {}
     try:
         async with request.form(max_files=len(PICTURES), max_fields=20, max_part_size=100_000) as form:
@@ -130,14 +180,19 @@ async def read_ask(request: Request) -> tuple[Ask, dict[str, bytes]]:
                 if isinstance(value, UploadFile) != (name in PICTURES):
                     expected = "a picture's bytes as a file" if name in PICTURES else "no file; pictures are ref, a, b"
                     raise Refused(400, "invalid_field", f"{name[:40]}: expected {expected}")
-                if not isinstance(value, UploadFile):
+                if name == "stop":
+                    fields[name] += [value] if value else []
+                elif name in fields or name in pictures:
+                    raise Refused(400, "invalid_field", f"{name[:40]}: given twice; expected one")
+                elif not isinstance(value, UploadFile):
                     fields[name] = value
                 elif value.filename or value.size:  # a browser sends an empty, nameless file for no choice
                     pictures[name] = await value.read()
     except HTTPException as error:
         raise Refused(400, "invalid_form", f"the form cannot be read ({error.detail})") from None
     check_pictures(pictures)
-    return make_ask({name: value for name, value in fields.items() if value}), pictures
+    check_names(fields, Ask.model_fields)
+    return make_ask({name: value for name, value in fields.items() if value}), pictures  # empty: a form's way of null
 
 
 def check_pictures(pictures: Mapping[str, bytes]) -> None:
@@ -152,7 +207,8 @@ def check_pictures(pictures: Mapping[str, bytes]) -> None:
 
 def form_of(ask: Ask, pictures: Mapping[str, bytes]) -> dict:
     """The arguments of httpx that make the multipart request of a question."""
-    fields = {name: str(value) for name, value in ask.model_dump(exclude_none=True).items()}
+    given = ask.model_dump(exclude_none=True)
+    fields = {name: value if isinstance(value, list) else str(value) for name, value in given.items()}
     return {"data": fields, "files": {name: (name, data) for name, data in pictures.items()}}
 
 

@@ -89,7 +89,8 @@ class Worker:
             self._preparing -= 1
         given = (ask.temperature, ask.top_p, ask.max_tokens)
         kept = (self.defaults.temperature, self.defaults.top_p, self.defaults.max_new_tokens)
-        sampling = Sampling(*(default if value is None else value for value, default in zip(given, kept, strict=True)))
+        values = (default if value is None else value for value, default in zip(given, kept, strict=True))
+        sampling = Sampling(*values, stop=tuple(ask.stop or ()), seed=ask.seed)
         return Question(task, tuple(images), ask.plain_question), sampling
 
     async def answer(self, question, sampling, confidence: bool) -> AsyncGenerator[str, None]:

@@ -15,7 +15,7 @@ import torch
 
 from depictqa.inference.assessor import Assessor, Question
 from depictqa.model.generation import Answer, Decoder, Ends, Sampling
-from depictqa.serve.protocol import Chunk, Problem, Refused
+from depictqa.serve.protocol import Chunk, Problem, Refused, Usage
 
 log = logging.getLogger("depictqa.worker")
 
@@ -30,6 +30,7 @@ class Job:
     emit: Callable[[Chunk], None]
     embeds: list[torch.Tensor] = field(default_factory=list)  # of its pictures
     answer: Answer = field(default_factory=Answer)
+    prompt_tokens: int = 0
     follow_up: Question | None = None  # asked after the answer, for its confidence
     left: bool = False  # its client is gone
 
@@ -115,7 +116,10 @@ class Engine:
                 job.embeds = embeds
             questions = [job.follow_up or job.question for job in jobs]
             prompts = self.assessor.fuse(questions, [job.embeds for job in jobs])
-            rows = self._decoder.prefill({job: (prompt, job.sampling) for job, prompt in zip(jobs, prompts, strict=True)})
+            samplings = [job.sampling.of_follow_up if job.follow_up else job.sampling for job in jobs]
+            rows = self._decoder.prefill(dict(zip(jobs, zip(prompts, samplings, strict=True), strict=True)))
+            for job, prompt in zip(new, prompts, strict=False):  # new ones come first
+                job.prompt_tokens = len(prompt)
         except Exception as error:  # whatever it is, the worker goes on with the next question
             return self._broken(jobs, error)
         self.largest_batch = max(self.largest_batch, self.running)
@@ -140,7 +144,8 @@ class Engine:
             answer.output_id.append(token.id)
             answer.prob.append(token.prob)
             if answer is job.answer and not token.is_last and len(answer.output_id) % self.interval == 0:
-                job.emit(Chunk(text=self._text(job)))
+                job.emit(Chunk(text=self._text(job, is_whole=False)))
+            answer.finish_reason = token.finish_reason
         ended = [token.row for token in step if token.is_last]
         for job in ended:
             try:
@@ -168,13 +173,20 @@ class Engine:
                 return
         confidence = self.assessor.confidence(job.question, job.answer) if job.wants_confidence else None
         texts = self.assessor.model.tokenizer.token_texts(job.answer.output_id)
-        tokens = list(zip(texts, job.answer.prob, strict=True))
+        last = Chunk(
+            text=job.answer.text,
+            done=True,
+            confidence=confidence,
+            tokens=list(zip(texts, job.answer.prob, strict=True)),
+            finish_reason=job.answer.finish_reason,
+            usage=Usage(prompt_tokens=job.prompt_tokens, completion_tokens=len(job.answer.output_id)),
+        )
         self._running.discard(job)
-        job.emit(Chunk(text=job.answer.text, done=True, confidence=confidence, tokens=tokens))
+        job.emit(last)
         self.answered += 1
 
-    def _text(self, job: Job) -> str:
-        return self._ends.strip(self.assessor.model.tokenizer.decode(job.answer.output_id))
+    def _text(self, job: Job, is_whole: bool = True) -> str:
+        return self._ends.text_of(job.answer.output_id, job.sampling.stop, is_whole)
 
     def _break_all(self, error: Exception) -> None:
         """The batch is lost: start with an empty one."""

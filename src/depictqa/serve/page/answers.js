@@ -27,6 +27,7 @@ function addCard(pictures, question) {
   const key = `${Date.now().toString(36)}-${count++}`;
   const card = { key, pictures: { ...pictures }, question, state: "writing" };
   card.text = make("p", { class: "dq-answer" });
+  card.cut = make("p", { class: "dq-cut" }, "Cut here: the answer reached the limit “Longest answer, tokens”.");
   card.problem = make("p", { class: "dq-problem", role: "alert" });
   card.sure = make("div", { class: "dq-sure" });
   card.truth = make("p", { class: "dq-truth" }, truthOf(pictures));
@@ -52,7 +53,7 @@ function addCard(pictures, question) {
   const asked = make("div", {}, make("b", {}, question || "(no question)"), card.small);
   card.root = make("article", { class: "dq-card", "data-key": key },
     make("header", {}, make("span", { class: "dq-thumbs" }, ...thumbs), asked),
-    card.text, card.sure, card.truth, card.problem, card.actions);
+    card.text, card.cut, card.sure, card.truth, card.problem, card.actions);
   cards.set(key, card);
   list.prepend(card.root);
   title.hidden = false;
@@ -90,6 +91,7 @@ function show(card) {
       "aria-valuenow": Math.round(100 * card.confidence) }, make("div", { style: `width: ${100 * card.confidence}%` })),
   ]));
   card.actions.hidden = card.state === "writing";
+  card.cut.hidden = card.finish_reason !== "length";
   card.truth.hidden = card.state !== "done";
   for (const made of card.actions.querySelectorAll("[data-do]")) {
     const name = made.dataset.do;

@@ -82,7 +82,8 @@ class Handlers:
                         about |= {"answer": chunk.text, "answer_confidence": chunk.confidence}
                         yield card | {"text": chunk.text}
             words = words_of(chunk.text, chunk.tokens or [])
-            yield card | {"state": "done", "text": chunk.text, "confidence": chunk.confidence, "words": words}
+            last = {"text": chunk.text, "confidence": chunk.confidence, "words": words}
+            yield card | {"state": "done", "finish_reason": chunk.finish_reason, **last}
         except Refused as error:
             log.info("%s: %s", error.code, error.message)
             yield card | {"state": "failed", "code": error.code, "message": _sentence(error.message)}
