@@ -171,7 +171,8 @@ class TrainingSet(Dataset):
         item = self.items[index]
         rng = None if self.seed is None else random.Random(f"{self.seed} {epoch} {index}")
         try:
-            images = tuple(self.preprocess(open_image(path), rng) for path in item.image_paths)
+            profiles = self.preprocess.color_profiles
+            images = tuple(self.preprocess(open_image(path, color_profiles=profiles), rng) for path in item.image_paths)
         except InputError as error:
             return item.id, str(error)
         return item.id, Conversation(item.task, images, item.turns)

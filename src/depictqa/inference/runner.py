@@ -64,7 +64,8 @@ class _ItemImages(Dataset):
 
     def __getitem__(self, index: int):
         try:
-            return tuple(self.preprocess(open_image(path)) for path in self.items[index].image_paths)
+            profiles = self.preprocess.color_profiles
+            return tuple(self.preprocess(open_image(path, color_profiles=profiles)) for path in self.items[index].image_paths)
         except InputError as error:
             return str(error)
 

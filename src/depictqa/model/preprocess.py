@@ -24,6 +24,7 @@ class ImagePreprocessor:
         max_size: a picture whose long side has at least this many pixels is scaled down to it.
         crop_ratio: (low, high) of the share of each side that a training crop keeps.
         keep_ratio: keep the aspect ratio when scaling; otherwise scale to resize x resize.
+        color_profiles: for whoever opens the pictures: whether embedded colour profiles are converted to sRGB.
     """
 
     def __init__(
@@ -34,9 +35,11 @@ class ImagePreprocessor:
         crop_ratio: tuple[float, float],
         keep_ratio: bool = True,
         min_size: int = 70,
+        color_profiles: bool = True,
     ):
         self.patch_size, self.resize, self.max_size = patch_size, resize, max_size
         self.crop_ratio, self.keep_ratio, self.min_size = tuple(crop_ratio), keep_ratio, min_size
+        self.color_profiles = color_profiles
 
     def __call__(self, image: Image.Image, rng: random.Random | None = None) -> torch.Tensor:
         """Prepare one RGB picture.

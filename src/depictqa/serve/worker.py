@@ -78,7 +78,8 @@ class Worker:
         from depictqa.model.generation import Sampling
 
         def decode(name: str):
-            return self.preprocess(open_image(pictures[name], NAMES[name], MAX_DECODING_BYTES))
+            profiles = self.preprocess.color_profiles
+            return self.preprocess(open_image(pictures[name], NAMES[name], MAX_DECODING_BYTES, profiles))
 
         task = task_of(pictures)
         self.engine.check_room(self._preparing)
