@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from pillow_heif import register_heif_opener
 
 from depictqa.data import color, samples
-from depictqa.data.orientation import from_exif, orientation_of, turn
+from depictqa.data.orientation import from_exif, orientation_of, turn, without_exif
 from depictqa.errors import InputError
 
 register_heif_opener(thumbnails=False)
@@ -85,15 +85,16 @@ def _tiff(data: bytes, name: str, max_memory: int | None, color_profiles: bool) 
 
 
 def _heif(data: bytes, name: str, max_memory: int | None, color_profiles: bool) -> tuple[Image.Image, int]:
-    """HEIC and AVIF: upright by properties of their own, which the decoders follow; EXIF's orientation does not count."""
-    data = re.sub(rb"(infe\x02.{3}.{2}.{2})Exif", rb"\1none", data, flags=re.DOTALL)  # so that nobody parses it
+    """HEIC and AVIF: properties of their own turn them; EXIF counts only where there are none, lest they be turned twice."""
+    data, exif = without_exif(data)
     with Image.open(BytesIO(data), formats=["AVIF", "HEIF"]) as image:
         _check_size(image.size, image.format, BYTES_PER_PIXEL[image.format], name, max_memory)
         image.load()
-        orientation = from_exif(image.info.get("exif") or b"") or 1  # AVIF: Pillow puts the property there
+        # HEIF: the decoder has turned it by the property; AVIF: Pillow hands the property on, as EXIF
+        orientation = from_exif(image.info.get("exif") or exif) or 1
         profile, points = image.info.get("icc_profile"), color.code_points(data)
         rgb = color.to_rgb(image, profile if color_profiles else None, name)
-    if points and not profile:
+    if points and not profile and color_profiles:
         rgb = color.code_points_to_srgb(rgb, points)
     return rgb, orientation
 

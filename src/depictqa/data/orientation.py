@@ -58,6 +58,18 @@ def from_exif(exif: bytes) -> int | None:
     return None
 
 
+def without_exif(data: bytes) -> tuple[bytes, bytes]:
+    """A HEIC or AVIF file whose EXIF no decoder finds (and trips over), and the EXIF that states its orientation.
+
+    The latter is empty where the file has properties that turn it (`irot`, `imir`): those alone count then.
+    """
+    hidden, found = re.subn(rb"(infe\x02.{7})Exif", rb"\1none", data, flags=re.DOTALL)  # another type for the item
+    if not found or b"\0\0\0\x09irot" in data or b"\0\0\0\x09imir" in data:
+        return hidden, b""
+    block = re.search(rb"(?:Exif\0\0|\0\0\0\0)((?:II\*\0|MM\0\*).*)", data, re.DOTALL)
+    return hidden, block[1] if block else b""
+
+
 def _exif_bytes(info: Mapping) -> bytes:
     if isinstance(exif := info.get("exif"), bytes):
         return exif
