@@ -1,19 +1,32 @@
 """An embedded colour profile is converted to sRGB; pictures without one, or with sRGB's, keep every bit."""
 
+import asyncio
 import io
 import logging
 import struct
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from easydict import EasyDict
 from imagecodecs import png_encode
 from PIL import Image, ImageCms
 from tifffile import imwrite
 
+from conftest import tiny_config
+from depictqa.config import load_config
 from depictqa.data.images import open_image
+from depictqa.data.meta import Item
+from depictqa.data.training import TrainingItem, TrainingSet
 from depictqa.errors import InputError
+from depictqa.inference.program import build_sampling
+from depictqa.inference.runner import _ItemImages
+from depictqa.model.build import build_preprocessor
+from depictqa.prompts import TASKS
+from depictqa.serve.protocol import Ask
+from depictqa.serve.worker import Worker
 
 FIELD = Path(__file__).parent / "data/field"
 RAMP = np.stack(np.meshgrid(*[np.arange(15, 256, 40, dtype=np.uint8)] * 3), axis=-1).reshape(7, 49, 3)
@@ -190,3 +203,17 @@ def test_code_points_in_place_of_a_profile(code, primaries):
 def test_hdr_is_refused_by_name(transfer, name):
     with pytest.raises(InputError, match=rf"^image: not a readable image \(HDR \({name}\)"):
         open_image(coded(RAMP, 9, transfer))
+
+
+@pytest.mark.parametrize("color_profiles", [True, False])
+def test_one_key_of_the_config_reaches_every_reader(color_profiles, tmp_path):
+    config = load_config(tiny_config(tmp_path, vision_preprocess={"color_profiles": color_profiles}))
+    preprocess, path = build_preprocessor(config), FIELD / "coffee_p3.png"
+    right = preprocess(open_image(path, color_profiles=color_profiles))
+    assert color_profiles or (right != preprocess(open_image(path))).any()
+    inference = _ItemImages([Item("1", (path,), "How is it?")], preprocess)[0]
+    _, sample = TrainingSet([TrainingItem("1", TASKS["quality_single_A_noref"], (str(path),), ())], preprocess, None)[0, 0]
+    worker = Worker(SimpleNamespace(check_room=lambda waiting: None), preprocess, build_sampling(config), EasyDict())
+    question, _ = asyncio.run(worker.prepare(Ask(question="How is it?"), {"a": path.read_bytes()}))
+    for (found,) in (inference, sample.images, question.images):
+        assert (found == right).all()

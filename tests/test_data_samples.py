@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from imagecodecs import packints_encode, png_encode
 from PIL import Image
-from tifffile import TiffWriter, imwrite
+from tifffile import TiffFile, TiffWriter, imwrite
 
 from depictqa.data.images import open_image
 from depictqa.errors import InputError
@@ -69,6 +69,7 @@ RIGHT = {  # kind -> (file, right pixels)
     "RGB PNG, 16 bits": (png_encode(scaled(RGB, 16)), RGB),
     "RGBA PNG, 16 bits": (png_encode(scaled(np.dstack([RGB, GRAY]), 16)), RGB),
     **{f"PGM, white {white}": (netpbm(GRAY, white), GRAY) for white in (1023, 4095, 65535)},
+    "PFM": (b"Pf 8 6 -1\n" + (GRAY[::-1] / 255).astype("<f4").tobytes(), GRAY),
     **{f"PPM, white {white}": (netpbm(RGB, white), RGB) for white in (1023, 4095, 65535)},
 }
 NAMED = {  # kind -> (file, what the error says)
@@ -189,3 +190,15 @@ def test_a_tiff_whose_pages_are_a_circle():
         start = int.from_bytes(data[end : end + 4], "little")
     data[end : end + 4] = first.to_bytes(4, "little")
     np.testing.assert_array_equal(pixels_of(bytes(data)), SMALL)
+
+
+def test_missing_pixels_are_not_black():
+    data = tiff(scaled(RGB, 16), photometric="rgb")
+    with pytest.raises(InputError, match="^image: not a readable image "):
+        open_image(data[:-20])
+    whole = bytearray(data)
+    with TiffFile(io.BytesIO(data)) as file:
+        place = file.pages[0].tags["ImageLength"].valueoffset
+    whole[place : place + 2] = (6000).to_bytes(2, "little")
+    with pytest.raises(InputError, match="^image: not a readable image "):
+        open_image(bytes(whole))

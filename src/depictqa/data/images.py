@@ -58,7 +58,9 @@ def open_image(
     except Image.DecompressionBombError:
         raise InputError(f"{name}: far too many pixels; at most {_most_pixels(FRUGAL, max_memory):,} are read") from None
     except Exception as error:  # on damaged bytes a decoder may raise anything
-        reason = re.sub(r"<.*?0x\w+>", "the data", " ".join(str(error).split())) or type(error).__name__
+        told = isinstance(error, OSError | ValueError | RuntimeError | SyntaxError | EOFError)  # in words meant for people
+        reason = " ".join(str(error).split()) if told and "0x" not in str(error) else ""
+        reason = reason or "its data is damaged"
         raise InputError(f"{name}: not a readable image ({reason})") from None
 
 
@@ -81,6 +83,7 @@ def _tiff(data: bytes, name: str, max_memory: int | None, color_profiles: bool) 
     if not tiff.for_pillow:
         return color.to_rgb(tiff.image(), profile, name), tiff.orientation
     with Image.open(tiff.alone(), formats=["TIFF"]) as image:
+        image.load()
         return color.to_rgb(image, profile, name), tiff.orientation
 
 

@@ -8,6 +8,7 @@ import logging
 import struct
 from io import BytesIO
 from itertools import islice
+from math import prod
 
 import numpy as np
 from PIL import Image
@@ -135,6 +136,9 @@ class Tiff:
             )
         if self._page.tilewidth * self._page.tilelength > 4 * self.size[0] * self.size[1] + 2**20:
             raise ValueError("a tile that is far larger than the picture")
+        places = list(zip(self._page.dataoffsets, self._page.databytecounts, strict=True))
+        if len(places) < prod(self._page.chunked) or any(not size or at + size > len(self._data) for at, size in places):
+            raise ValueError("parts of the pixels are missing")  # tifffile would leave them black
         with TiffFile(self.alone()) as file:
             values = file.pages[0].asarray(squeeze=False, maxworkers=1)[:, 0]  # [S, H, W, 1] if planar, else [1, H, W, S]
         values = np.moveaxis(values, 0, -1).reshape(*self.size[::-1], self._samples)
