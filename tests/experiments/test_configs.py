@@ -113,6 +113,7 @@ def test_picture_sizes_are_the_published_ones(name):
         "max_size": 2048 if large else 672,
         "crop_ratio": [0.7, 1.0],
         "keep_ratio": True,
+        "color_profiles": True,
     }
     if large:
         assert loaded.model.abstractor.model_dump() == {

@@ -226,6 +226,7 @@ class VisionPreprocess(Section):
     max_size: int = Field(672, ge=1, description="longer pictures are scaled down to this long side, pixels")
     crop_ratio: CropRatio = Field([0.7, 1.0], description="share of each side that a training crop keeps")
     keep_ratio: bool = Field(True, description="keep the aspect ratio when scaling")
+    color_profiles: bool = Field(True, description="convert embedded colour profiles to sRGB; false: numbers as stored")
 
     @model_validator(mode="after")
     def _sizes_are_in_order(self):

@@ -3,11 +3,19 @@
 Works on the CPU and stays in uint8: loader workers hand small tensors on; the encoder normalises them on its device.
 """
 
+from __future__ import annotations
+
 import random
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image
+
+from depictqa.data.images import open_image
+
+if TYPE_CHECKING:
+    from depictqa.data.images import Source
 
 
 class ImagePreprocessor:
@@ -20,6 +28,7 @@ class ImagePreprocessor:
         max_size: a picture whose long side has at least this many pixels is scaled down to it.
         crop_ratio: (low, high) of the share of each side that a training crop keeps.
         keep_ratio: keep the aspect ratio when scaling; otherwise scale to resize x resize.
+        color_profiles: `load` converts embedded colour profiles to sRGB.
     """
 
     def __init__(
@@ -30,9 +39,17 @@ class ImagePreprocessor:
         crop_ratio: tuple[float, float],
         keep_ratio: bool = True,
         min_size: int = 70,
+        color_profiles: bool = True,
     ):
         self.patch_size, self.resize, self.max_size = patch_size, resize, max_size
         self.crop_ratio, self.keep_ratio, self.min_size = tuple(crop_ratio), keep_ratio, min_size
+        self.color_profiles = color_profiles
+
+    def load(
+        self, source: Source, rng: random.Random | None = None, name: str | None = None, max_memory: int | None = None
+    ) -> torch.Tensor:
+        """Open an image (see `open_image`) and prepare it. Raises InputError."""
+        return self(open_image(source, name, max_memory, self.color_profiles), rng)
 
     def __call__(self, image: Image.Image, rng: random.Random | None = None) -> torch.Tensor:
         """Prepare one RGB picture.

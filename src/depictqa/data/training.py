@@ -17,7 +17,6 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from depictqa.answers import read_items
-from depictqa.data.images import open_image
 from depictqa.errors import InputError
 from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.prompts import Task, get_task
@@ -220,7 +219,7 @@ class TrainingSet(Dataset):
         images = []
         for path in item.image_paths:
             try:
-                images.append(self.preprocess(open_image(path), rng))
+                images.append(self.preprocess.load(path, rng))
             except InputError as error:
                 broken = Broken(index, epoch + 1, item.id, path, str(error).removeprefix(f"{path}: "))
                 black = [self.preprocess(Image.new("RGB", (1, 1)))] * len(item.image_paths)

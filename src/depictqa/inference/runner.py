@@ -18,7 +18,6 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from depictqa.answers import read_items, write_json, write_text
-from depictqa.data.images import open_image
 from depictqa.data.meta import Item
 from depictqa.errors import InputError
 from depictqa.inference.assessor import Assessor, Question
@@ -72,7 +71,7 @@ class _ItemImages(Dataset):
 
     def __getitem__(self, index: int):
         try:
-            return tuple(self.preprocess(open_image(path)) for path in self.items[index].image_paths)
+            return tuple(map(self.preprocess.load, self.items[index].image_paths))
         except InputError as error:
             return str(error)
 

@@ -72,12 +72,11 @@ class Worker:
             Refused: too many wait; no picture is decoded for one who will be refused.
             InputError: a picture cannot be read.
         """
-        from depictqa.data.images import open_image
         from depictqa.inference.assessor import Question
         from depictqa.model.generation import Sampling
 
         def decode(name: str):
-            return self.preprocess(open_image(pictures[name], NAMES[name], MAX_DECODING_BYTES))
+            return self.preprocess.load(pictures[name], name=NAMES[name], max_memory=MAX_DECODING_BYTES)
 
         task = task_of(pictures)
         self.engine.check_room(self._preparing)

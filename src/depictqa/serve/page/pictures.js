@@ -9,7 +9,7 @@ let pointedAt = null; // the slot under the pointer or in focus: where a pasted 
 
 function box(slot, label, help) {
   const input = make("input", {
-    type: "file", accept: "image/*", "aria-label": label,
+    type: "file", accept: "image/*,.heic,.heif,.avif", "aria-label": label,
     onchange: () => { fill(slot, input.files); input.value = ""; },
   });
   const image = make("img", { alt: label, hidden: true });
