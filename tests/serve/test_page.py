@@ -9,6 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from browser import Visitor, chromium, start_nano, start_page  # noqa: E402
+from processes import GIVE_UP_SECONDS  # noqa: E402
 from stack import PICTURE, QUESTION, Stack, get, until  # noqa: E402
 
 from conftest import image_path  # noqa: E402
@@ -348,7 +349,7 @@ def test_parts_that_are_down_are_told_and_come_back(visit, tmp_path):
         stack.start_controller()
         assert "no worker is up" in visitor.problem_of(visitor.ask(QUESTION)).lower()
         stack.start_worker()
-        visitor.page.locator(".dq-trouble").wait_for(state="detached", timeout=30_000)  # seen without a reload
+        visitor.page.locator(".dq-trouble").wait_for(state="detached")  # seen without a reload
         assert visitor.page.input_value("#dq-model input") == "Tiny"
         assert visitor.answer_of(visitor.ask(QUESTION))
     finally:
@@ -382,7 +383,7 @@ def test_page_that_is_stopped_finishes_its_answers(visit, stack, tmp_path):
         visitor.page.wait_for_function("document.querySelector('.dq-card .dq-answer').textContent.length > 3")
         process.send_signal(signal.SIGTERM)
         assert visitor.answer_of(card)
-        assert process.wait(30) == 0
+        assert process.wait(GIVE_UP_SECONDS) == 0
     finally:
         other.close()
 
