@@ -20,13 +20,15 @@ def last_word(body: dict) -> str:
 class ChatServer:
     """`answer` is the text of a good answer, or a function from the request's body to it.
 
-    Attributes: `calls` (item -> calls received), `completed` (item -> answers sent whole), `times`, `bodies`.
+    Attributes: `calls` (item -> calls received), `completed` (item -> answers that went out), `bodies`; `held`, how many
+    calls the behaviour "hold" keeps unanswered. Leaving the context hangs up on them.
     """
 
     def __init__(self, script=None, default=("ok",), answer="8 9\nGood.", delay=0.0, item_of=last_word):
         self.script, self.default, self.answer, self.delay, self.item_of = script or {}, default, answer, delay, item_of
         self.calls, self.completed = Counter(), Counter()
-        self.times, self.bodies, self.headers = [], [], []
+        self.bodies, self.headers = [], []
+        self.held, self.leaving = 0, threading.Event()
         self.busy, self.most_busy = 0, 0
         self.lock = threading.Lock()
         outer = self
@@ -52,6 +54,7 @@ class ChatServer:
         return self
 
     def __exit__(self, *_):
+        self.leaving.set()
         self.server.shutdown()
         self.server.server_close()
 
@@ -62,7 +65,6 @@ class ChatServer:
             behaviours = self.script.get(item, self.default)
             behaviour = behaviours[min(self.calls[item], len(behaviours) - 1)]
             self.calls[item] += 1
-            self.times.append((time.monotonic(), item))
             self.bodies.append(body)
             self.headers.append({name.lower(): value for name, value in http.headers.items()})
             self.busy += 1
@@ -78,8 +80,10 @@ class ChatServer:
 
     def behave(self, http, body, item, behaviour):
         kind, _, argument = behaviour.partition(":")
-        if kind == "hang":
-            time.sleep(float(argument or 5))
+        if kind == "hold":
+            with self.lock:
+                self.held += 1
+            self.leaving.wait()
             http.close_connection = True
         elif kind == "drop":
             http.close_connection = True
@@ -117,9 +121,9 @@ class ChatServer:
             "choices": [choice],
             "usage": usage,
         }
-        self.send(http, 200, json.dumps(completion).encode())
         with self.lock:
-            self.completed[item] += 1
+            self.completed[item] += 1  # before: whoever has the answer may look here at once
+        self.send(http, 200, json.dumps(completion).encode())
 
     def error(self, http, status, message, code, headers=None):
         body = {"error": {"message": message, "type": "error", "param": None, "code": code}}

@@ -1,16 +1,19 @@
 """What the tests of real processes share: ports nobody else has, waiting for progress, being killed at a named point."""
 
+import fcntl
 import itertools
 import os
 import signal
 import socket
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import TextIO
 
 PORTS = range(20_000, 32_000)  # below those that Linux gives to outgoing connections, so that no client sits on one
 GIVE_UP_SECONDS = 300  # ends a test that hangs; no test is about this figure
-_claims: list[socket.socket] = []  # held until this process ends
+_claims: list[TextIO] = []  # held until this process ends
 
 
 def free_port() -> int:
@@ -18,10 +21,12 @@ def free_port() -> int:
 
     Whoever listens there may stop and start again. Raises OSError when all of `PORTS` are taken.
     """
+    claims = Path(tempfile.gettempdir(), "depictqa-ports")
+    claims.mkdir(exist_ok=True)
     for port in PORTS:
-        claim = socket.socket(socket.AF_UNIX)
+        claim = open(claims / str(port), "w")
         try:
-            claim.bind(f"\0depictqa-tests-{port}")  # an abstract name: one owner on this machine, gone with its process
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)  # gone with this process
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
                 probe.bind(("", port))

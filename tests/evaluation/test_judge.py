@@ -69,7 +69,7 @@ PROMPT = "{question} {reference} / {answer}"
 
 
 def run(server, tmp_path, version="v1", predictions=ANSWERS, **options):
-    settings = Options("m", server.url, timeout=2.0, backoff=0.01, max_tokens=50, **options)
+    settings = Options("m", server.url, backoff=0.01, max_tokens=50, **options)
     return judge(version, predictions, ITEMS, settings, tmp_path / "l.jsonl", prompt=PROMPT, allow_missing=True)
 
 

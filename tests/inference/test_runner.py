@@ -5,8 +5,7 @@ import json
 import os
 import shutil
 import signal
-import sys
-import time
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,8 @@ from depictqa.inference.runner import FIELDS, Job, Options, run
 from depictqa.model.generation import Answer, Sampling
 from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.prompts import TASKS
-from tests.inference.programs import call, make_config, make_root, read, start, write_meta
+from processes import kill_before, killed_before
+from tests.inference.programs import PROGRAM, call, make_config, make_root, read, write_meta
 
 PREPROCESS = ImagePreprocessor(patch_size=14, resize=224, max_size=672, crop_ratio=(0.7, 1))
 TASK = TASKS["quality_compare_noref"]
@@ -95,15 +95,7 @@ def is_killed(function, *arguments) -> bool:
 
 
 def answer_until_operation(number: int, items, answers: Path) -> None:
-    """Be killed before the n-th time that a file of the answers is opened, made, renamed or removed."""
-    operations = itertools.count(1)
-
-    def kill(event, arguments):
-        if event in ("open", "os.rename", "os.remove", "os.mkdir") and str(arguments[0]).startswith(str(answers)):
-            if next(operations) == number:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(kill)
+    kill_before(number, answers)
     answer(items, answers)
 
 
@@ -177,12 +169,9 @@ def test_the_program_killed_and_resumed(tmp_path):
     infer = {"output_prob_id": True, "output_confidence": True}
     lines = tmp_path / "killed" / "answers" / "quality_single_A_noref_toy.jsonl"
     config = make_config(tmp_path / "killed", root, infer=infer)
-    process = start("--cfg", config, *arguments)
-    while process.poll() is None and not (lines.exists() and lines.read_bytes().count(b"\n") >= 4):
-        time.sleep(0.002)
-    process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    command = killed_before(20, lines.parent, PROGRAM)  # an operation on the answers; there are 30 batches
+    assert subprocess.run([*command, "--cfg", config, *arguments]).returncode == -signal.SIGKILL
+    assert 0 < lines.read_bytes().count(b"\n") < 60
     assert not lines.with_suffix(".json").exists()
     call(config, *arguments)
     call(make_config(tmp_path / "clean", root, infer=infer), *arguments)

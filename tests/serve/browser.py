@@ -9,12 +9,11 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
-
+from processes import GIVE_UP_SECONDS
 from tests.serve.stack import ROOT, Stack, get, until
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 NANO = ROOT / "experiments" / "Nano" / "config.yaml"
-ANSWER_MS = 60_000  # Nano on a busy machine
 
 
 @contextmanager
@@ -57,7 +56,7 @@ def start_nano(stack: Stack) -> None:
 
 def is_up(url: str) -> bool:
     try:
-        return httpx.get(url, trust_env=False).status_code == 200
+        return httpx.get(url, timeout=GIVE_UP_SECONDS, trust_env=False).status_code == 200
     except httpx.HTTPError:
         return False
 
@@ -68,6 +67,7 @@ class Visitor:
     def __init__(self, browser, url: str, **context):
         self.context = browser.new_context(**context)
         self.page = self.context.new_page()
+        self.page.set_default_timeout(1000 * GIVE_UP_SECONDS)
         self.requests, self.errors = [], []
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -86,7 +86,7 @@ class Visitor:
         from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
         option = self.page.get_by_role("option", name=name, exact=True)
-        for _ in range(20):  # the page may not have heard of it yet
+        for _ in range(200):  # the page may not have heard of it yet
             self.page.click("#dq-model input")
             try:
                 return option.click(timeout=1500)
@@ -106,7 +106,7 @@ class Visitor:
     def wait(self, card, state: str) -> None:
         from playwright.sync_api import expect
 
-        expect(card).to_have_attribute("data-state", re.compile(state), timeout=ANSWER_MS)
+        expect(card).to_have_attribute("data-state", re.compile(state), timeout=1000 * GIVE_UP_SECONDS)
 
     def answer_of(self, card) -> str:
         self.wait(card, "done")

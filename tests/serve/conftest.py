@@ -2,7 +2,6 @@
 
 import pytest
 
-from tests.serve import promises
 from tests.serve.stack import Stack
 
 
@@ -15,9 +14,3 @@ def own_stack(tmp_path):
         yield stack
     finally:
         stack.close()
-
-
-def pytest_terminal_summary(terminalreporter):
-    if lines := promises.table():
-        terminalreporter.section("promises of the server, measured")
-        terminalreporter.write_line("\n".join(lines))

@@ -11,7 +11,7 @@ import httpx
 import yaml
 
 from conftest import image_path, tiny_config
-from processes import free_port, until
+from processes import GIVE_UP_SECONDS, free_port, until
 
 ROOT = Path(__file__).parents[2]
 PICTURE = image_path("s10_84x84.png").read_bytes()
@@ -29,12 +29,15 @@ def slow_step(decoder, real=Decoder.step):
 Decoder.step = slow_step
 worker.main()
 """  # the real worker, with time for a test to look at an answer in work
+HELD_WORKER = SLOW_WORKER.replace("real(decoder)", "real(decoder) if next(steps) < 5 else time.sleep(10**6)").replace(
+    "real=Decoder.step", "real=Decoder.step, steps=iter(range(10**6))"
+)  # one that stays in the middle of its first answer
 
 
 def get(url: str, headers: dict | None = None) -> dict:
     """JSON of a GET, or {} where nobody listens yet."""
     try:
-        return httpx.get(url, headers=headers, trust_env=False).json()
+        return httpx.get(url, headers=headers, timeout=GIVE_UP_SECONDS, trust_env=False).json()
     except (httpx.HTTPError, ValueError):
         return {}
 
@@ -81,11 +84,14 @@ class Stack:
         until(lambda: get(f"{self.url}/health"))
         return process
 
-    def start_worker(self, slow: bool = False, wait: bool = True, **worker) -> tuple[subprocess.Popen, str]:
+    def start_worker(
+        self, slow: bool = False, wait: bool = True, held: bool = False, **worker
+    ) -> tuple[subprocess.Popen, str]:
         """A worker that is registered, unless nobody waits for that: (process, url)."""
         path, url = self.config(**worker)
-        config = tiny_config(self.folder / path.stem, infer={"max_new_tokens": 400 if slow else 24})
-        program = ("-c", SLOW_WORKER) if slow else ("-m", "depictqa.serve.worker")
+        config = tiny_config(self.folder / path.stem, infer={"max_new_tokens": 400 if slow or held else 24})
+        code = HELD_WORKER if held else SLOW_WORKER if slow else None
+        program = ("-c", code) if code else ("-m", "depictqa.serve.worker")
         process = self.start(program, "--cfg", config, "--serve_cfg", path)
         if wait:
             until(lambda: url in [row["url"] for row in get(f"{self.url}/status").get("workers", [])])
@@ -97,21 +103,21 @@ class Stack:
         fields = {name: str(value) for name, value in options.items() if not isinstance(value, bytes)}
         if question is not None:
             fields["question"] = question
-        return httpx.post(self.url + route, data=fields, files=files, timeout=60, trust_env=False)
+        return httpx.post(self.url + route, data=fields, files=files, timeout=GIVE_UP_SECONDS, trust_env=False)
 
     def stream(self, **options):
         """As `post`, streamed: a context that gives the response."""
         files = {name: (name, value) for name, value in options.items() if isinstance(value, bytes)}
         fields = {"question": QUESTION, "stream": "true"}
         fields |= {name: str(value) for name, value in options.items() if not isinstance(value, bytes)}
-        return httpx.stream("POST", f"{self.url}/v1/assess", data=fields, files=files, timeout=60, trust_env=False)
+        return httpx.stream("POST", f"{self.url}/v1/assess", data=fields, files=files, timeout=GIVE_UP_SECONDS, trust_env=False)
 
     def close(self) -> None:
         for process in self.processes:
             process.send_signal(signal.SIGTERM)
         for process in self.processes:
             try:
-                process.wait(20)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

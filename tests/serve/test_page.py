@@ -5,9 +5,11 @@ import signal
 
 import pytest
 
-from conftest import image_path
 from tests.serve.browser import Visitor, chromium, start_nano, start_page
+from processes import GIVE_UP_SECONDS
 from tests.serve.stack import PICTURE, QUESTION, Stack, get, until
+
+from conftest import image_path
 
 pytestmark = pytest.mark.slow
 
@@ -358,7 +360,7 @@ def test_parts_that_are_down_are_told_and_come_back(visit, tmp_path):
         stack.start_controller()
         assert "no worker is up" in visitor.problem_of(visitor.ask(QUESTION)).lower()
         stack.start_worker()
-        visitor.page.locator(".dq-trouble").wait_for(state="detached", timeout=30_000)  # seen without a reload
+        visitor.page.locator(".dq-trouble").wait_for(state="detached")  # seen without a reload
         assert visitor.page.input_value("#dq-model input") == "Tiny"
         assert visitor.answer_of(visitor.ask(QUESTION))
     finally:
@@ -392,7 +394,7 @@ def test_page_that_is_stopped_finishes_its_answers(visit, stack, tmp_path):
         visitor.page.wait_for_function("document.querySelector('.dq-card .dq-answer').textContent.length > 3")
         process.send_signal(signal.SIGTERM)
         assert visitor.answer_of(card)
-        assert process.wait(30) == 0
+        assert process.wait(GIVE_UP_SECONDS) == 0
     finally:
         other.close()
 

@@ -262,7 +262,7 @@ def test_client_that_leaves_frees_its_slot(own_stack):
 
 
 def test_killed_worker_is_a_typed_error_and_the_next_question_goes_elsewhere(own_stack):
-    process, url = own_stack.start_worker(slow=True)
+    process, url = own_stack.start_worker(held=True)
     with own_stack.stream(a=PICTURE) as response:
         lines = response.iter_lines()
         until(lambda: json.loads(next(lines))["text"])
@@ -288,7 +288,7 @@ def test_restarted_controller_finds_its_workers(own_stack):
 def test_worker_says_goodbye(own_stack):
     process, _ = own_stack.start_worker()
     process.terminate()
-    process.wait(20)
+    process.wait()
     assert get(f"{own_stack.url}/status")["workers"] == []
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from conftest import image_path, tiny_config
 from namespaces import IN_NAMESPACE, needs_iproute
+from processes import GIVE_UP_SECONDS
 
 CONTROLLER, WORKER = "10.77.0.1", "10.77.0.2"
 ASKING = """
@@ -64,20 +65,20 @@ def test_a_question_across_two_hosts_without_a_shared_disk(tmp_path, nodes):
         ),
     ]
     try:
-        end = time.monotonic() + 90
+        give_up = time.monotonic() + GIVE_UP_SECONDS
         while True:
             asking = on(
                 *(nodes[0], sys.executable, "-c", ASKING, f"http://{CONTROLLER}:10000", *files),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
             )
-            answer, refusal = asking.communicate(timeout=60)
+            answer, refusal = asking.communicate(timeout=GIVE_UP_SECONDS)
             if asking.returncode == 0:
                 break
-            assert time.monotonic() < end and [p.poll() for p in processes] == [None, None], refusal
+            assert time.monotonic() < give_up and [p.poll() for p in processes] == [None, None], refusal
         assert json.loads(answer)["done"] and json.loads(answer)["text"]
     finally:
         for process in processes:
             process.send_signal(signal.SIGTERM)
         for process in processes:
-            process.wait(40)
+            process.wait(GIVE_UP_SECONDS)

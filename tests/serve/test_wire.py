@@ -7,6 +7,7 @@ import pytest
 from depictqa.serve import wire
 from depictqa.serve.protocol import Refused
 from depictqa.serve.wire import LimitBody, Stream
+from processes import GIVE_UP_SECONDS
 
 
 async def never():
@@ -34,7 +35,7 @@ def test_a_client_that_takes_nothing_is_cut_off_and_its_source_is_closed(blocks_
         stream = await Stream.begin(never, source(), "text/plain")
         await stream({}, never, send)
 
-    asyncio.run(asyncio.wait_for(serve(), 5))
+    asyncio.run(asyncio.wait_for(serve(), GIVE_UP_SECONDS))
     assert closed == [True] and len(sent) == blocks_at + 1
 
 

@@ -12,6 +12,7 @@ from depictqa.model.generation import Decoder, Sampling
 from depictqa.serve.protocol import Chunk, Refused
 from depictqa.serve.worker_engine import Engine, Job
 from inference.questions import GREEDY, SameMeaning, mixed_questions
+from processes import GIVE_UP_SECONDS, until
 
 
 class Client:
@@ -29,7 +30,10 @@ class Client:
         return chunks
 
     def last(self) -> Chunk:
-        return self.all()[-1]
+        while True:
+            chunk = self.chunks.get(timeout=GIVE_UP_SECONDS)
+            if chunk.done or chunk.error:
+                return chunk
 
 
 @pytest.fixture
@@ -67,10 +71,7 @@ def test_every_job_gets_its_own_answer_and_confidence(start, slots):
     assert engine.largest_batch == slots
     answers = [client.job.answer for client in clients]
     follow_ups = [answer.second for answer in answers if answer.second is not None]
-    end = time.monotonic() + 10
-    while engine._decoder._rows is not None and time.monotonic() < end:
-        time.sleep(0.01)
-    assert engine._decoder._rows is None  # an idle engine holds no memory of them
+    until(lambda: engine._decoder._rows is None)  # an idle engine holds no memory of them
     assert follow_ups and engine.generated == sum(len(answer.output_id) for answer in answers + follow_ups)
 
 
@@ -81,7 +82,7 @@ def test_the_answer_is_there_before_its_confidence(start):
     assert client.job.follow_up is not None
     texts = []
     client = Client(engine, questions[4])
-    while not (chunk := client.chunks.get(timeout=60)).done:
+    while not (chunk := client.chunks.get(timeout=GIVE_UP_SECONDS)).done:
         texts.append(chunk.text)
     assert texts[-1] == last.text and chunk.confidence == pytest.approx(last.confidence, abs=1e-4)
     assert all(text in last.text for text in texts)  # the follow-up's own words are nobody's answer
@@ -119,7 +120,7 @@ def hold(monkeypatch) -> threading.Event:
     going = threading.Event()
 
     def step(decoder, real=Decoder.step):
-        going.wait(30)
+        going.wait(GIVE_UP_SECONDS)
         return real(decoder)
 
     monkeypatch.setattr(Decoder, "step", step)
@@ -130,15 +131,13 @@ def test_who_left_costs_at_most_one_token_more(start, monkeypatch):
     engine, _, questions = start(slots=2)
     going = hold(monkeypatch)
     clients = [Client(engine, question) for question in questions[:4]]  # two in work, two waiting
-    while engine.running < 2 or engine.waiting < 2:
-        time.sleep(0.01)
+    until(lambda: engine.running == 2 and engine.waiting == 2)
     for client in clients:
         engine.leave(client.job)
         engine.leave(client.job)  # harmless
     assert engine.waiting == 0
     going.set()
-    while engine.running:
-        time.sleep(0.01)
+    until(lambda: not engine.running)
     assert engine.generated <= 2 and engine.answered == 0
     assert Client(engine, questions[0]).last().done
 
@@ -150,8 +149,7 @@ def test_there_is_no_more_room_than_was_said(start, monkeypatch):
         engine.check_room(coming=3)  # one to work, two to wait, no room for this one
     going = hold(monkeypatch)
     clients = [Client(engine, questions[0])]
-    while engine.running < 1:
-        time.sleep(0.01)
+    until(lambda: engine.running == 1)
     clients += [Client(engine, question) for question in questions[1:3]]
     with pytest.raises(Refused, match="2 questions are waiting"):
         Client(engine, questions[3])
@@ -183,14 +181,12 @@ def test_closing_tells_those_in_work_and_those_who_wait(start, monkeypatch):
     engine, _, questions = start(slots=1)
     going = hold(monkeypatch)
     clients = [Client(engine, question) for question in questions[:3]]
-    while engine.running < 1:
-        time.sleep(0.01)
+    until(lambda: engine.running == 1)
     closing = threading.Thread(target=engine.close)
     closing.start()
-    while not engine._closed:
-        time.sleep(0.01)
+    until(lambda: engine._closed)
     going.set()
-    closing.join(30)
+    closing.join()
     assert [client.last().error.code for client in clients] == ["stopping"] * 3
     with pytest.raises(Refused, match="stopping"):
         Client(engine, questions[0])

@@ -7,7 +7,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from PIL import Image
 from scipy.stats import chisquare
 
 from build_datasets.dq495k import distort, labels
-from build_datasets.x_distortion import CLASSES
+from processes import GIVE_UP_SECONDS
 from tests.build_datasets.dq495k.photos import SCRIPTS, write_crops
 
 GOLDENS = Path(__file__).parents[2] / "data" / "add_distortion"
@@ -222,28 +221,45 @@ def test_a_killed_noskip_run_goes_on_with_its_own_numbers(toy, monkeypatch, caps
 
 # many processes, kill -9, other machines
 
-KILLER = """
-import os, random, signal, sys, time
+TESTS = SCRIPTS.parents[1] / "tests"  # where `processes` is
+FIFTY_KILLS = """
+import os, random, sys
 from build_datasets.dq495k import distort
-deaths, waits = 0, random.Random(7)
-while True:
+from processes import kill_before
+rng = random.Random(7)
+for number in [rng.randint(1, 48) for _ in range(50)]:  # of operations on files, of which an item takes six
     if not (child := os.fork()):
         sys.stdout = sys.stderr = open(os.devnull, "w")
+        kill_before(number, ".")
         distort.command("refAB_md")
         os._exit(0)
-    if deaths < 50:
-        time.sleep(waits.uniform(0.01, 0.12))
-        os.kill(child, signal.SIGKILL)
-    if os.waitpid(child, 0)[1] == 0:
-        break
-    deaths += 1
-print(deaths)
+    print(os.waitpid(child, 0)[1])
 """
+ALL_KILLED = """
+import os, signal
+from build_datasets.dq495k import distort, parallel
+
+def run(calls, real=parallel.run):
+    for number, result in enumerate(real(calls)):
+        if number == 20:
+            os.killpg(0, signal.SIGKILL)
+        yield result
+
+parallel.run = run
+distort.command("refAB_md")
+"""  # all processes, once twenty items are made
 
 
-def program(kind: str, *arguments: str, **options) -> subprocess.Popen:
-    command = [sys.executable, SCRIPTS / f"add_distortion_{kind}.py", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+def start(program: list, *arguments: str, **options) -> subprocess.Popen:
+    """`program` is what follows `python`."""
+    environment, output = os.environ | {"PYTHONPATH": str(TESTS)}, {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.Popen([sys.executable, *program, *arguments], text=True, env=environment, **output, **options)
+
+
+def program(kind: str, *arguments: str, **options) -> str:
+    """Run add_distortion_KIND.py to its end; what it printed."""
+    process = start([SCRIPTS / f"add_distortion_{kind}.py"], *arguments, **options)
+    return process.communicate(timeout=GIVE_UP_SECONDS)[0]
 
 
 @pytest.fixture(scope="module")
@@ -253,10 +269,8 @@ def straight(tmp_path_factory):
     names = write_crops(folder / "photos", 150)
     (folder / "split.json").write_text(json.dumps({"train": names, "test": []}))
     split = ["--split_json", str(folder / "split.json"), "--training"]
-    process = program("refAB_md", *folders(Path("."), folder / "photos"), *split, cwd=folder)
-    assert (
-        process.communicate(timeout=120)[0].splitlines()[-1] == "made 150 items of 150 photos; 0 photos had theirs already"
-    )
+    out = program("refAB_md", *folders(Path("."), folder / "photos"), *split, cwd=folder)
+    assert out.splitlines()[-1] == "made 150 items of 150 photos; 0 photos had theirs already", out
     return folder, split, hashes(folder / "dist", folder / "meta")
 
 
@@ -267,30 +281,28 @@ def again(straight, tmp_path) -> list[str]:
 
 @pytest.mark.slow
 def test_fifty_kills_change_no_byte(straight, tmp_path):
-    arguments = again(straight, tmp_path)
-    command = [sys.executable, "-c", KILLER, *arguments, "--workers", "1"]
-    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
-    assert process.returncode == 0, process.stderr
-    assert int(process.stdout) >= 20  # so many died before their work was done
+    """Each kill comes before some operation on a file: to open, rename or remove one, to make a folder."""
+    arguments = [*again(straight, tmp_path), "--workers", "1"]
+    killer = start(["-c", FIFTY_KILLS], *arguments, cwd=tmp_path)
+    statuses = killer.communicate(timeout=GIVE_UP_SECONDS)[0].split()
+    assert statuses == [str(int(signal.SIGKILL))] * 50
+    made = len(list((tmp_path / "meta").glob("*.json")))
+    assert 0 < made < 150
+    out = program("refAB_md", *arguments, cwd=tmp_path)
+    assert out.splitlines()[-1] == f"made {150 - made} items of {150 - made} photos; {made} photos had theirs already", out
     assert hashes(tmp_path / "dist", tmp_path / "meta") == straight[2]  # no partial file either
 
 
 @pytest.mark.slow
 def test_eight_processes_make_the_same_bytes_also_when_all_are_killed_in_between(straight, tmp_path):
     arguments = [*again(straight, tmp_path), "--workers", "8"]
-    waits = random.Random(1)
     for _ in range(2):
-        process = program("refAB_md", *arguments, cwd=tmp_path, start_new_session=True)
-        deadline = time.monotonic() + 60
-        begun = len(list((tmp_path / "meta").glob("*.json"))) if (tmp_path / "meta").exists() else 0
-        while process.poll() is None and time.monotonic() < deadline:
-            if (tmp_path / "meta").exists() and len(list((tmp_path / "meta").glob("*.json"))) > begun + 5:
-                break
-            time.sleep(waits.uniform(0.01, 0.05))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    out, _ = program("refAB_md", *arguments, cwd=tmp_path).communicate(timeout=120)
-    assert "photos had theirs already" in out
+        killed = start(["-c", ALL_KILLED], *arguments, cwd=tmp_path, start_new_session=True)
+        assert killed.wait(GIVE_UP_SECONDS) == -signal.SIGKILL
+    made = len(list((tmp_path / "meta").glob("*.json")))
+    assert made >= 40
+    out = program("refAB_md", *arguments, cwd=tmp_path)
+    assert f"; {made} photos had theirs already" in out
     assert hashes(tmp_path / "dist", tmp_path / "meta") == straight[2]
 
 
@@ -303,7 +315,7 @@ def test_a_dask_cluster_of_two_processes_makes_the_same_bytes(straight, tmp_path
             str(tmp_path / "dist") if one == "dist" else str(tmp_path / "meta") if one == "meta" else one
             for one in arguments
         ]
-        out, _ = program("refAB_md", *absolute, cwd=tmp_path).communicate(timeout=120)
+        out = program("refAB_md", *absolute, cwd=tmp_path)
         assert len(cluster.scheduler.workers) == 2
     assert "made 150 items" in out, out
     folder = straight[0]
@@ -316,8 +328,7 @@ def test_a_dask_cluster_of_two_processes_makes_the_same_bytes(straight, tmp_path
 @pytest.mark.slow
 def test_two_thousand_photos_follow_the_rules(tmp_path):
     write_crops(tmp_path / "photos", 2000, side=48)
-    process = program("refA_sd", *folders(Path("."), tmp_path / "photos")[:-2], "--workers", "2", cwd=tmp_path)
-    out, _ = process.communicate(timeout=300)
+    out = program("refA_sd", *folders(Path("."), tmp_path / "photos")[:-2], "--workers", "2", cwd=tmp_path)
     assert out.splitlines()[-1] == "made 2000 items of 2000 photos; 0 photos had theirs already", out
     metas = [json.loads(path.read_text()) for path in (tmp_path / "meta").glob("*.json")]
     classes, severities = Counter(meta["distortion_class"] for meta in metas), Counter(meta["severity"] for meta in metas)

@@ -5,7 +5,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,11 +14,15 @@ from build_datasets.dq495k.files import read_metas, write_meta
 from build_datasets.dq495k.labels import Distortion, to_fields
 from depictqa.chat_api import Options
 from depictqa.errors import InputError
+from build_datasets.dq495k import prompts, responses
+from build_datasets.dq495k.files import read_metas, write_meta
+from build_datasets.dq495k.labels import Distortion, to_fields
+from processes import until
 from tests.build_datasets.dq495k.photos import SCRIPTS, write_crops
 from tests.chat_server import ChatServer
 
 NOISE, BLUR = Distortion("noise", "noise_poisson", 3), Distortion("blur", "blur_lens", 2)
-FLAGS = ["--concurrency", "4", "--timeout", "2", "--retries", "4", "--price_in", "10", "--price_out", "30", "--api_key", "k"]
+FLAGS = ["--concurrency", "4", "--timeout", "300", "--retries", "4", "--price_in", "10", "--price_out", "30", "--api_key", "k"]
 
 
 def write_metas(folder: Path, count: int, two: bool = False) -> dict[str, str]:
@@ -56,7 +59,7 @@ def saved(folder: Path) -> dict[str, dict]:
 SCRIPT = {  # what goes wrong on the way to an answer
     "m_1": ["429:0.2", "ok"],
     "m_2": ["500", "503", "ok"],
-    "m_3": ["hang:9", "ok"],
+    "m_3": ["hold", "ok"],
     "m_4": ["badjson", "ok"],
     "m_5": ["drop", "ok"],
     "m_6": ["refusal"],
@@ -69,7 +72,7 @@ def test_every_item_is_resolved_and_paid_for_once(tmp_path, monkeypatch, capsys)
     ids = write_metas(tmp_path, 10)
     with served(ids, SCRIPT) as server:
         with pytest.raises(SystemExit):
-            run(monkeypatch, server, tmp_path, "refA")
+            run(monkeypatch, server, tmp_path, "refA", "--timeout", "2")
         assert "no answer to some: 1 cut, 1 refused" in capsys.readouterr().err
         assert max(server.calls.values()) <= 5
         answers, failures = saved(tmp_path / "saved"), saved(tmp_path / "failed")
@@ -104,25 +107,24 @@ def test_the_cap_holds_and_a_later_run_goes_on(tmp_path, monkeypatch, capsys):
 def test_a_killed_run_pays_for_no_answer_twice(tmp_path):
     ids = write_metas(tmp_path, 12)
     folders = ["--meta_dir", "meta", "--save_dir", "saved", "--fail_dir", "failed"]
-    with served(ids, delay=0.15) as server:
+    held = {f"m_{number}": ["hold"] for number in range(5, 12)}
+    with served(ids, held) as server:
         command = [sys.executable, SCRIPTS / "gen_resp_gpt4v_refA_sd.py", *folders, "--base_url", server.url, *FLAGS]
         process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
-        while server.completed.total() < 5 and time.monotonic() < deadline:
-            time.sleep(0.01)
+        until(lambda: server.held == 4)  # five have their answer, four are under way
         process.kill()
         process.wait()
-        time.sleep(0.5)
+        server.script = {}
         kept = {
             json.loads(line)["key"]
             for line in (tmp_path / "saved/.ledger.jsonl").read_text().splitlines()
             if '"answered"' in line
         }
-        assert len(kept) >= 1
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert len(kept) == 5
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert set(saved(tmp_path / "saved")) == set(ids.values())
-        assert all(server.completed[key] == 1 for key in kept)
+        assert server.completed == dict.fromkeys(ids.values(), 1) and server.calls.total() == 12 + 4
 
 
 def test_the_prompt_gives_pictures_and_facts_and_asks_for_silence_about_them(tmp_path):
