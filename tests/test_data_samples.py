@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from imagecodecs import packints_encode, png_encode
+from imagecodecs import png_encode
 from PIL import Image
 from tifffile import TiffFile, TiffWriter, imwrite
 

@@ -2,7 +2,6 @@
 
 import queue
 import threading
-import time
 from dataclasses import replace
 
 import pytest

@@ -5,7 +5,6 @@ What happens with alpha, profiles, depths and the like: docs/pictures.md. The pa
 
 from __future__ import annotations
 
-import re
 import warnings
 from io import BytesIO
 from pathlib import Path

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from depictqa.config import Config, load_config, parse_overrides, require_file, value_at
+from depictqa.config import Config, load_config, parse_overrides, require_file
 from depictqa.data.meta import read_questions
 from depictqa.errors import InputError
 from depictqa.inference.assessor import Assessor

@@ -16,6 +16,7 @@ from PIL import Image
 from scipy.stats import chisquare
 
 from build_datasets.dq495k import distort, labels
+from build_datasets.x_distortion import CLASSES
 from processes import GIVE_UP_SECONDS
 from tests.build_datasets.dq495k.photos import SCRIPTS, write_crops
 

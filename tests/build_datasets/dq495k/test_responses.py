@@ -14,9 +14,6 @@ from build_datasets.dq495k.files import read_metas, write_meta
 from build_datasets.dq495k.labels import Distortion, to_fields
 from depictqa.chat_api import Options
 from depictqa.errors import InputError
-from build_datasets.dq495k import prompts, responses
-from build_datasets.dq495k.files import read_metas, write_meta
-from build_datasets.dq495k.labels import Distortion, to_fields
 from processes import until
 from tests.build_datasets.dq495k.photos import SCRIPTS, write_crops
 from tests.chat_server import ChatServer
