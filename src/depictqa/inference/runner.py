@@ -8,7 +8,6 @@ questions or pictures changed, or its `.jsonl` was deleted.
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from depictqa.answers import read_items, write_json, write_text
 from depictqa.data.images import open_image
 from depictqa.data.meta import Item
 from depictqa.errors import InputError
+from depictqa.files import append
 from depictqa.inference.assessor import Assessor, Question
 from depictqa.model.generation import Sampling
 from depictqa.model.preprocess import ImagePreprocessor
@@ -105,10 +105,7 @@ class AnswerFile:
         return done
 
     def append(self, rows: Sequence[dict]) -> None:
-        with open(self.jsonl_path, "a", encoding="utf-8") as file:
-            file.write("".join(map(_line, rows)))
-            file.flush()
-            os.fsync(file.fileno())
+        append(self.jsonl_path, "".join(map(_line, rows)))
 
     def finish(self, order: Sequence[int]) -> None:
         """Write the list: line n of the `.jsonl` goes to place order[n]."""
