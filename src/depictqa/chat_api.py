@@ -25,6 +25,7 @@ from pathlib import Path
 from time import time
 from urllib.parse import urlsplit
 
+from depictqa.environment import check_outside
 from depictqa.errors import InputError
 from depictqa.ledger import Ledger
 
@@ -155,8 +156,9 @@ def options_from(args: argparse.Namespace) -> Options:
     """The options of a command line.
 
     Raises:
-        InputError: a number out of range, a cap without prices, or no key for OpenAI's own server.
+        InputError: a variable of the environment cannot be used, a number out of range, a cap without prices, or no key for OpenAI's own server.
     """
+    check_outside()
     key = args.api_key or os.environ.get("OPENAI_API_KEY")
     if not key and urlsplit(args.base_url).hostname == urlsplit(OPENAI).hostname:
         raise InputError("no key: set OPENAI_API_KEY, or name another server by --base_url")
