@@ -81,14 +81,14 @@ def test_variables_that_nothing_of_ours_reads(name, monkeypatch):
 def test_the_page_needs_no_proxy_and_no_certificate(monkeypatch):
     for name in ("http_proxy", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.setenv(name, "socks5://nowhere:port")
-    prepare_page(asks_outside=False)
+    prepare_page("127.0.0.1", asks_outside=False)
     assert not {"http_proxy", "ALL_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"} & set(os.environ)
 
 
 def test_a_page_that_moderates_asks_this_machine_directly(monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
     monkeypatch.setenv("NO_PROXY", "example.org")
-    prepare_page(asks_outside=True)
+    prepare_page("127.0.0.1", asks_outside=True)
     assert os.environ["HTTPS_PROXY"] == "http://proxy:3128"
     assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == "example.org,localhost,127.0.0.1,::1"
 
@@ -97,7 +97,7 @@ def test_settings_of_gradio_come_from_serve_yaml(monkeypatch):
     for name in ("GRADIO_SHARE", "GRADIO_NUM_WORKERS", "GRADIO_DEBUG", "GRADIO_ALLOWED_PATHS", "GRADIO_SERVER_PORT"):
         monkeypatch.setenv(name, "true")
     monkeypatch.setenv("GRADIO_ROOT_PATH", "/demo")
-    prepare_page(asks_outside=False)
+    prepare_page("127.0.0.1", asks_outside=False)
     left = {name for name in os.environ if name.startswith("GRADIO_") and "ANALYTICS" not in name}
     assert left == {"GRADIO_ROOT_PATH", "GRADIO_TEMP_DIR"}
 
@@ -106,7 +106,7 @@ def test_a_folder_that_the_page_cannot_write_to(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "file" / "uploads"))
     with pytest.raises(InputError, match="^GRADIO_TEMP_DIR: .*file/uploads cannot be written to .Not a directory"):
-        prepare_page(asks_outside=False)
+        prepare_page("127.0.0.1", asks_outside=False)
 
 
 def test_no_temporary_folder_at_all(monkeypatch):

@@ -30,6 +30,11 @@ def check_outside() -> None:
     check_key_log()
 
 
+def is_this_machine(url: str) -> bool:
+    """Whether a URL leads to this machine, by its name: then no proxy stands between."""
+    return urlsplit(url).hostname in THIS_MACHINE
+
+
 def check_key_log() -> None:
     """SSLKEYLOGFILE, which every HTTP client of Python opens. Raises InputError."""
     if path := os.environ.get("SSLKEYLOGFILE"):
@@ -47,12 +52,13 @@ def check_temporary_folder() -> None:
         raise InputError("TMPDIR: no temporary folder can be written to; set TMPDIR to one that can") from None
 
 
-def prepare_page(*, asks_outside: bool) -> None:
+def prepare_page(host: str, *, asks_outside: bool) -> None:
     """Make the environment fit for Gradio; call it before Gradio is imported.
 
     Gradio asks its own address through proxies, reads certificates for it, and takes settings from GRADIO_* variables.
 
     Args:
+        host: where the page listens.
         asks_outside: the page moderates or is shared; otherwise it needs neither proxies nor certificates.
 
     Raises:
@@ -67,7 +73,7 @@ def prepare_page(*, asks_outside: bool) -> None:
             del os.environ[name]
     exceptions = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     if exceptions.strip() != "*":
-        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, (exceptions, *THIS_MACHINE)))
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, (exceptions, *dict.fromkeys((*THIS_MACHINE, host)))))
     for name in [name for name in os.environ if name.startswith("GRADIO_") and name not in GRADIO_KEPT]:
         del os.environ[name]
     os.environ |= {

@@ -30,7 +30,7 @@ def main() -> None:
     args = parser.parse_args()
     config = load_serve_config(args.cfg)
     settings = config.gradio
-    prepare_page(asks_outside=bool(settings.moderate or settings.share))
+    prepare_page(settings.host, asks_outside=bool(settings.moderate or settings.share))
 
     import gradio  # reads the environment as it is imported
 
