@@ -34,6 +34,17 @@ def run(server, items, tmp_path, **options):
     return replies, totals
 
 
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_a_server_on_this_machine_is_asked_without_a_proxy(name, tmp_path, monkeypatch):
+    for one in (name, "SSL_CERT_FILE"):
+        monkeypatch.setenv(one, "socks5://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with ChatServer({"a": ["ok"]}) as server:
+        replies, _ = run(server, "a", tmp_path, retries=0, timeout=30.0)
+    assert replies["a"].status == OK
+
+
 @pytest.mark.slow
 def test_every_fault_is_overcome(tmp_path):
     script = {

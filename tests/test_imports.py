@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LEAVES = {"errors", "prompts", "config", "answers", "chat_api", "ledger"}
+LEAVES = {"errors", "prompts", "config", "answers", "chat_api", "environment", "files", "ledger"}
 LIGHT = {"evaluation", "serve"}  # run where no torch is installed; serve.worker, the one that holds a model, does not
 MAY_IMPORT = {  # besides leaves
     **{leaf: set() for leaf in LEAVES},

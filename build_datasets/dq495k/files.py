@@ -4,6 +4,7 @@ Everything is written whole or not at all: to a temporary name that follows from
 killed run leaves behind is therefore overwritten by the next one.
 """
 
+import contextlib
 import io
 import json
 import os
@@ -50,6 +51,8 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
         os.replace(temporary, path)
     except OSError as error:
+        with contextlib.suppress(OSError):  # on a full disk, room for others
+            temporary.unlink()
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
 
 

@@ -8,7 +8,7 @@ import argparse
 import csv
 import itertools
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,9 +75,20 @@ class Score:
 
 
 def read_scores(path: Path, layout: Layout) -> list[Score]:
-    """The rows of a table, or of all .txt and .csv tables of a folder. Raises InputError, naming file, row and column."""
+    """The rows of a table, or of all .txt and .csv tables of a folder.
+
+    Raises:
+        InputError: a row is wrong (with its file, row and column), or a picture is listed more than once.
+    """
     tables = sorted(one for one in path.iterdir() if one.suffix in (".txt", ".csv")) if path.is_dir() else [path]
-    return [score for table in tables for score in _read_table(table, layout)]
+    scores = [score for table in tables for score in _read_table(table, layout)]
+    counts = Counter((score.reference, score.image) for score in scores)
+    if repeated := [image for (_, image), count in counts.items() if count > 1]:
+        raise InputError(
+            f"{path}: {len(repeated)} pictures are listed more than once: {', '.join(repeated[:SHOWN])}; "
+            "keep one row of each (its mean opinion score)"
+        )
+    return scores
 
 
 def _read_table(path: Path, layout: Layout) -> list[Score]:

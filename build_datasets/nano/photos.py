@@ -18,6 +18,8 @@ from PIL import Image
 
 from build_datasets.dq495k.files import shrink
 from depictqa.errors import InputError, exit_cleanly
+from depictqa.files import replacing
+from build_datasets.dq495k.files import shrink
 
 SHORT_SIDE = 1080  # of a training photo, pixels
 TEST_SHORT_SIDE = 224
@@ -102,7 +104,8 @@ def download(out: Path) -> int:
             raise InputError(f"Debian's packages lack {', '.join(sorted(missing))}; any folder of photos will do")
         for name, path in sorted(largest.items()):
             image = shrink(Image.open(path).convert("RGB"), SHORT_SIDE)
-            image.save(out / f"{name}.jpg", quality=93, subsampling=0)
+            with replacing(out / f"{name}.jpg") as temporary:
+                image.save(temporary, format="JPEG", quality=93, subsampling=0)
     return len(largest)
 
 

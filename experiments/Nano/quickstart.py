@@ -17,7 +17,7 @@ ROOT = HERE.parents[1]
 from joblib import delayed
 from PIL import Image
 
-from depictqa.answers import index_by_id, read_items, write_json
+from depictqa.answers import index_by_id, read_items, write_json, write_text
 from depictqa.data.images import open_image
 from depictqa.errors import InputError, exit_cleanly
 from depictqa.evaluation.accuracy import evaluate
@@ -135,10 +135,10 @@ def write_page(blocks: list[str], scores: list[str]) -> None:
         "figcaption{color:#666}small{color:#666;font-weight:normal}"
     )
     summary = "".join(f"<li>{score}</li>" for score in scores)
-    PAGE.write_text(
+    write_text(
+        PAGE,
         f"<!doctype html><meta charset=utf-8><title>DepictQA Nano</title><style>{style}</style>"
         f"<h1>DepictQA Nano on real photos</h1><ul>{summary}</ul>{''.join(blocks)}",
-        encoding="utf-8",
     )
 
 

@@ -4,12 +4,11 @@ An answers file is written twice: `{task}_{dataset}.jsonl` grows a line per answ
 that a killed job loses nothing; the `.json` list is written at its end. Both are read by `read_items`.
 """
 
-import contextlib
 import json
-import os
 from pathlib import Path
 
 from depictqa.errors import InputError
+from depictqa.files import read_text, replacing
 
 
 def read_items(path: str | Path) -> list[dict]:
@@ -20,7 +19,7 @@ def read_items(path: str | Path) -> list[dict]:
     """
     path = Path(path)
     if path.suffix == ".jsonl":
-        lines = _read(path).split("\n")  # not splitlines(): json may hold other line separators unescaped
+        lines = read_text(path).split("\n")  # not splitlines(): json may hold other line separators unescaped
         items = [_parse(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
     else:
         items = read_json(path)
@@ -37,16 +36,7 @@ def read_json(path: str | Path):
     path = Path(path)
     if path.suffix != ".json":
         raise InputError(f"{path}: expected a file named .json (a list of items may also be .jsonl)")
-    return _parse(_read(path), str(path))
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
+    return _parse(read_text(path), str(path))
 
 
 def _parse(text: str, where: str):
@@ -85,16 +75,5 @@ def write_text(path: str | Path, text: str) -> None:
     Raises:
         InputError: the place cannot be written to.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):  # a parent that is a file
-            temporary.unlink()
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -25,6 +25,7 @@ from pathlib import Path
 from time import time
 from urllib.parse import urlsplit
 
+from depictqa.environment import check_key_log, check_outside, is_this_machine
 from depictqa.errors import InputError
 from depictqa.ledger import Ledger
 
@@ -155,8 +156,9 @@ def options_from(args: argparse.Namespace) -> Options:
     """The options of a command line.
 
     Raises:
-        InputError: a number out of range, a cap without prices, or no key for OpenAI's own server.
+        InputError: a variable of the environment cannot be used, a number out of range, a cap without prices, or no key for OpenAI's own server.
     """
+    check_key_log() if is_this_machine(args.base_url) else check_outside()
     key = args.api_key or os.environ.get("OPENAI_API_KEY")
     if not key and urlsplit(args.base_url).hostname == urlsplit(OPENAI).hostname:
         raise InputError("no key: set OPENAI_API_KEY, or name another server by --base_url")
@@ -210,12 +212,13 @@ class _Run:
         self.counts: Counter = Counter()
 
     async def all(self, requests: Iterable[Request]) -> Totals:
-        from openai import AsyncOpenAI  # a second to import: only runs that ask pay for it
+        from openai import AsyncOpenAI, DefaultAsyncHttpxClient  # a second to import: only runs that ask pay for it
 
         self.settled = asyncio.Condition()
         queue = iter(requests)
         key = self.options.api_key or "none"  # servers of one's own want none, the client does
-        async with AsyncOpenAI(base_url=self.options.base_url, api_key=key, max_retries=0) as self.client:
+        http = DefaultAsyncHttpxClient(trust_env=not is_this_machine(self.options.base_url))  # no proxy to oneself
+        async with AsyncOpenAI(base_url=self.options.base_url, api_key=key, max_retries=0, http_client=http) as self.client:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self.options.concurrency):
                     group.create_task(self.work(queue))

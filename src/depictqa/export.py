@@ -11,6 +11,7 @@ import shutil
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import GenerationConfig, PreTrainedModel
 
 from depictqa.config import Config, load_config, parse_overrides, require_file
@@ -46,7 +47,11 @@ def export(config: Config, out: Path, dtype: torch.dtype) -> tuple[float, float]
     expected = _logits(model.llm.get_base_model(), prompts)
     unfinished = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
-        _write(model, as_folder(require_file(config, "model.llm_path")), unfinished, dtype)
+        llm_folder = as_folder(require_file(config, "model.llm_path"))
+        try:
+            _write(model, llm_folder, unfinished, dtype)
+        except (OSError, SafetensorError) as error:  # safetensors wraps a full disk in its own error
+            raise InputError(f"{out}: cannot be written ({error}); nothing is kept") from None
         written = _logits(load_llm(unfinished, torch.float32), prompts)
         tokenizer = load_tokenizer(unfinished)
         if any(tokenizer.encode(task.system) != model.tokenizer.encode(task.system) for task in TASKS.values()):

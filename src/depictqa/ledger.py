@@ -7,10 +7,10 @@ may have been charged (and counts it as spent). One run at a time may hold a led
 
 import fcntl
 import json
-import os
 from pathlib import Path
 
 from depictqa.errors import InputError
+from depictqa.files import append_bytes, writing
 
 SENT, ANSWERED, LOST = "sent", "answered", "lost"
 
@@ -30,7 +30,7 @@ class Ledger:
         self.path = Path(path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.path, "a+b")
+            self._file = open(self.path, "a+b", buffering=0)
         except OSError as error:
             raise InputError(f"{self.path}: the ledger cannot be opened ({error.strerror})") from None
         try:
@@ -92,9 +92,8 @@ class Ledger:
         self._open.clear()
 
     def _append(self, line: dict) -> None:
-        self._file.write(json.dumps(line).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with writing(self.path):
+            append_bytes(self._file.fileno(), json.dumps(line).encode() + b"\n")
         self._apply(line)
 
     def _apply(self, line: dict) -> None:

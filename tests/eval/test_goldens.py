@@ -15,7 +15,7 @@ FAULTY = {
     "voting_last_prediction_missing_is_silently_dropped": "1 answers have no prediction",
 }
 MESSAGES = {
-    "single_confidence_with_null": "1 predictions have no confidence (run infer with --confidence): s2",
+    "single_confidence_with_null": "1 predictions have no confidence (run infer.py with --set infer.output_confidence=true): s2",
     "single_confidence_below_first_border": "1 predictions have a confidence outside (0.2, 1.0]: s12 (1e-06)",
     "confidence_exactly_zero": "1 predictions have a confidence outside (0, 1]: s0 (0.0)",
     "confidence_above_one": "1 predictions have a confidence outside (0, 1]: s0 (1.00001)",

@@ -25,6 +25,18 @@ def test_intervals_are_open_below_and_closed_above():
     assert (third.count, third.accuracy) == (1, 1.0)
 
 
+def test_answers_that_nearly_name_a_class_are_counted_and_stay_wrong():
+    rows = [(0, "blur.", 1, "Blur"), (1, "NOISE", 1, "Blur"), (2, "Blur", 1, "Blur"), (3, "Lens  noise", 1, "Noise")]
+    result = single_distortion(*files([*rows, (4, "Noise", 1, "Noise"), (5, "lens blur", 1, "Lens Blur")]))
+    assert result.near_misses == (0, 1, 5)  # whatever the true class; "Lens noise" is none
+    assert result.accuracy == 2 / 6
+
+
+def test_several_names_are_compared_one_by_one():
+    result = accuracy.multi_distortion(*files([(0, "noise and blur.", 1, "Noise and Blur"), (1, "BLUR", 1, "Blur")]))
+    assert result.near_misses == (0,)  # case counts for nothing in this task
+
+
 @pytest.mark.parametrize("borders", [(0,), (0, 0), (1, 0), (0, 1, 0.5)])
 def test_borders_must_ascend(borders):
     with pytest.raises(InputError, match="ascending"):

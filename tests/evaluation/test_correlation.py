@@ -60,6 +60,23 @@ def test_bad_input_names_the_field(change, message):
         srcc_plcc(predictions, comparisons, opinions, confidence=True)
 
 
+def test_answers_that_are_neither_choice_are_left_out_on_request():
+    answers = [*ANSWERS, {"id": 3, "text": "Both are blurred."}]
+    comparisons = [*COMPARISONS, {"id": 3, "image_ref": "r", "image_A": "x", "image_B": "z"}]
+    (reference,), problems = vote(answers, comparisons, OPINIONS, skip_invalid=True)
+    assert reference.scores.tolist() == [1, 0.5, 0]
+    assert problems.invalid == (3,) and problems.missing == ()
+    assert problems.notes() == ["1 predictions are neither 'Image A' nor 'Image B', left out: 3"]
+    with pytest.raises(InputError, match=r"item 3: .* found 'Both are blurred.' \(1 of 4 .*--skip_invalid"):
+        vote(answers, comparisons, OPINIONS)
+
+
+def test_an_image_with_two_opinions_is_refused():
+    twice = {"r": {"dist_paths": ["x", "y", "z", "x"], "mos_list": [3, 2, 1, 5]}}
+    with pytest.raises(InputError, match="reference r: the field 'dist_paths' lists 1 images more than once: x"):
+        vote(ANSWERS, COMPARISONS, twice)
+
+
 def test_curves_are_recovered():
     x = np.linspace(0, 1, 60)
     y = logistic4(x, 5, 1, 0.4, 0.1)

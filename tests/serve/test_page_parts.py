@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 
 from depictqa.config import GradioSettings
 from depictqa.errors import InputError
+from depictqa.files import append
 from depictqa.serve.page.client import Client, HeldPictures
 from depictqa.serve.page.gate import EXAMPLES, Gate, routes
 from depictqa.serve.page.handlers import Handlers, Votes, words_of
@@ -248,6 +249,20 @@ def test_moderation(tmp_path, reply, code):
         ("http://moderation/v1/moderations", {"input": "What?"})
     ]
     assert bool(handlers.client.asked) == (code is None)
+
+
+def test_moderation_uses_a_proxy_for_other_machines_only():
+    assert Moderation("https://moderation.example/v1", "key")._http.trust_env
+    assert not Moderation("http://127.0.0.1:9/v1", None)._http.trust_env
+
+
+def test_a_vote_for_which_there_is_no_room_is_told(tmp_path, monkeypatch, caplog):
+    handlers = make_handlers(tmp_path)
+    handlers._answers["one"] = {"question": "What?"}
+    monkeypatch.setattr("depictqa.serve.page.handlers.append", lambda path, line: append("/dev/full", line))
+    with pytest.raises(gradio.Error, match="Votes cannot be saved"):
+        vote(handlers, id="one", vote="up")
+    assert "a vote is lost: /dev/full: cannot be written (No space left on device)" in caplog.text
 
 
 def test_moderation_needs_a_key_for_openai(monkeypatch):

@@ -66,6 +66,18 @@ class Accuracy:
         """Score of each sample, [samples]."""
         return np.array([sample.score for sample in self.samples])
 
+    @property
+    def near_misses(self) -> tuple:
+        """Ids of answers that differ from a class only by case, white space or a final dot, and count as written."""
+        labels = TASKS[self.task].labels
+        classes = {label for sample in self.samples for label in labels(sample.answer)}
+        forms = {_bare(label) for label in classes}
+        return tuple(
+            sample.id
+            for sample in self.samples
+            if sample.text and any(label not in classes and _bare(label) in forms for label in labels(sample.text))
+        )
+
     def by(self, field: str) -> dict:
         """Value of a field of the true answers -> the accuracy over the samples that have it, in order of value.
 
@@ -89,7 +101,7 @@ class Accuracy:
         if len(borders) < 2 or list(borders) != sorted(set(borders)):
             raise InputError(f"--intervals: expected at least two ascending numbers, found {some(borders)}")
         present = [sample for sample in self.samples if sample.text is not None]
-        _complain("no confidence (run infer with --confidence)", [s.id for s in present if s.confidence is None])
+        _complain("no confidence (run infer.py with --set infer.output_confidence=true)", [s.id for s in present if s.confidence is None])
         rounded = [(round(sample.confidence, CONFIDENCE_DIGITS), sample) for sample in present]
         _complain(
             f"a confidence outside ({borders[0]}, {borders[-1]}]",
@@ -102,6 +114,11 @@ class Accuracy:
             Interval(low, high, len(scores), sum(scores) / len(scores) if scores else None)
             for low, high, scores in zip(borders, borders[1:], groups)
         ]
+
+
+def _bare(text: str) -> str:
+    """Without case, white space and a final dot."""
+    return "".join(text.split()).casefold().removesuffix(".")
 
 
 def _complain(what: str, ids: list) -> None:

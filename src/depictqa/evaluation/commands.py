@@ -42,6 +42,9 @@ def accuracy_command(task: str) -> None:
     for interval in shown:
         print(_line(interval))
     print(f"Average Accuracy: {round(result.accuracy, 4)}")
+    if near := result.near_misses:
+        print(f"note: {args.pred_path}: {len(near)} answers differ from a class only by case, white space or a final dot; "
+              f"accuracy is exact match: {some(near)}", file=sys.stderr)  # fmt: skip
     _refuse(_faults(result.problems, args, args.pred_path))
 
     comparison = None
@@ -73,6 +76,7 @@ def voting_command() -> None:
     parser.add_argument("--pred_paths", nargs="+", required=True, help="answers of infer.py to them")
     parser.add_argument("--gt_paths", nargs="+", required=True, help="reference -> dist_paths, mos_list")
     parser.add_argument("--confidence", action="store_true", help="weigh each vote by its confidence")
+    parser.add_argument("--skip_invalid", action="store_true", help="leave out answers other than 'Image A' and 'Image B'")
     _add_common(parser, "let a comparison without prediction cast no vote")
     args = parser.parse_args()
     if not len(args.test_paths) == len(args.pred_paths) == len(args.gt_paths):
@@ -86,7 +90,7 @@ def voting_command() -> None:
     for test_path, pred_path, gt_path in zip(args.test_paths, args.pred_paths, args.gt_paths):
         predictions, comparisons, opinions = read_items(pred_path), read_items(test_path), read_json(gt_path)
         try:
-            result = srcc_plcc(predictions, comparisons, opinions, confidence=args.confidence)
+            result = srcc_plcc(predictions, comparisons, opinions, confidence=args.confidence, skip_invalid=args.skip_invalid)
             lines = ("=" * 100, f"Pred:  {pred_path}", f"SRCC:  {result.srcc}", f"PLCC:  {result.plcc}")
         except InputError as error:
             raise InputError(f"{pred_path}, {test_path}, {gt_path}: {error}") from None

@@ -7,8 +7,9 @@ over all images pooled are there for comparison with papers that give them. Ties
 """
 
 import warnings
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import OptimizeWarning, curve_fit
@@ -124,7 +125,12 @@ def agreement(scores: np.ndarray, opinions: np.ndarray) -> Agreement:
 
 
 def vote(
-    predictions: list[dict], comparisons: list[dict], opinions: dict, *, confidence: bool = False
+    predictions: list[dict],
+    comparisons: list[dict],
+    opinions: dict,
+    *,
+    confidence: bool = False,
+    skip_invalid: bool = False,
 ) -> tuple[tuple[Reference, ...], Problems]:
     """Turn answers into one score an image.
 
@@ -134,13 +140,23 @@ def vote(
         predictions: items with `id`, `text` ("Image A" or "Image B") and, for `confidence`, `confidence` in [0, 1].
         comparisons: items with `id`, `image_ref`, `image_A`, `image_B`.
         opinions: reference -> {"dist_paths": [...], "mos_list": [...]}.
+        skip_invalid: an answer that is neither choice casts no vote and is told in `problems`; otherwise it is an error.
 
     Raises:
-        InputError: an answer is neither choice, a confidence is missing, or an image got no vote.
+        InputError: an answer is neither choice, a confidence is missing, an image got no vote or has two opinions.
     """
     if not isinstance(opinions, dict) or not opinions:
         raise InputError("opinions: expected an object of references, each with 'dist_paths' and 'mos_list'")
     pairs, _, problems = join(predictions, comparisons)
+    invalid = {prediction["id"]: text for prediction, _ in pairs if (text := text_field(prediction, "text")) not in CHOICES}
+    if invalid and not skip_invalid:
+        name, text = next(iter(invalid.items()))
+        raise InputError(
+            f"item {name}: the field 'text' must be 'Image A' or 'Image B', found {text!r} "
+            f"({len(invalid)} of {len(pairs)} answers are neither; --skip_invalid leaves them out)"
+        )
+    pairs = [(prediction, item) for prediction, item in pairs if prediction["id"] not in invalid]
+    problems = replace(problems, invalid=tuple(invalid))
     votes: dict[tuple[str, str], list[float]] = {}
     for prediction, item in pairs:
         name, *images = (text_field(item, field) for field in ("image_ref", "image_A", "image_B"))
@@ -154,8 +170,6 @@ def vote(
 
 def _share(prediction: dict, confidence: bool) -> float:
     text = text_field(prediction, "text")
-    if text not in CHOICES:
-        raise InputError(f"item {prediction['id']}: the field 'text' must be 'Image A' or 'Image B', found {text!r}")
     if not confidence:
         return CHOICES[text]
     weight = prediction.get("confidence")
@@ -170,6 +184,11 @@ def _reference(name: str, table: dict, votes: dict) -> Reference:
         raise InputError(f"reference {name}: expected lists 'dist_paths' and 'mos_list' of one length")
     if not all(isinstance(opinion, int | float) and np.isfinite(opinion) for opinion in opinions):
         raise InputError(f"reference {name}: the field 'mos_list' must hold finite numbers only")
+    if repeated := [path for path, count in Counter(paths).items() if count > 1]:
+        raise InputError(
+            f"reference {name}: the field 'dist_paths' lists {len(repeated)} images more than once: {some(repeated)}; "
+            "keep one opinion of each"
+        )
     without = [path for path in paths if (name, path) not in votes]
     if without:
         raise InputError(f"reference {name}: {len(without)} images are in no answered comparison: {some(without)}")
@@ -177,10 +196,15 @@ def _reference(name: str, table: dict, votes: dict) -> Reference:
 
 
 def srcc_plcc(
-    predictions: list[dict], comparisons: list[dict], opinions: dict, *, confidence: bool = False
+    predictions: list[dict],
+    comparisons: list[dict],
+    opinions: dict,
+    *,
+    confidence: bool = False,
+    skip_invalid: bool = False,
 ) -> Correlation:
     """Vote, then correlate within each reference and pooled. Arguments and errors as in `vote` and `agreement`."""
-    references, problems = vote(predictions, comparisons, opinions, confidence=confidence)
+    references, problems = vote(predictions, comparisons, opinions, confidence=confidence, skip_invalid=skip_invalid)
     figures = []
     for one in references:
         try:

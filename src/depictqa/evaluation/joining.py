@@ -17,12 +17,13 @@ def some(values: Iterable) -> str:
 
 @dataclass(frozen=True)
 class Problems:
-    """Ids that do not pair up. All but `unknown` make a figure unfit to report."""
+    """Ids that do not pair up. All but `unknown` and `invalid` make a figure unfit to report."""
 
     missing: tuple = ()  # true answers without a prediction (or whose prediction has no text)
     repeated_predictions: tuple = ()
     repeated_answers: tuple = ()
     unknown: tuple = ()  # predictions that no true answer asks for: ignored
+    invalid: tuple = ()  # predictions whose text is no answer to the question: left out
 
     def faults(self, allow_missing: bool) -> list[str]:
         """One phrase for each kind of fault, with the number and the first five ids."""
@@ -34,8 +35,11 @@ class Problems:
         return [f"{len(ids)} {what}: {some(ids)}" for ids, what in found if ids]
 
     def notes(self) -> list[str]:
-        ids = self.unknown
-        return [f"{len(ids)} predictions have no answer, ignored: {some(ids)}"] if ids else []
+        found = [
+            (self.unknown, "predictions have no answer, ignored"),
+            (self.invalid, "predictions are neither 'Image A' nor 'Image B', left out"),
+        ]
+        return [f"{len(ids)} {what}: {some(ids)}" for ids, what in found if ids]
 
 
 def join(predictions: list[dict], answers: list[dict]) -> tuple[list[tuple[dict, dict]], list[dict], Problems]:

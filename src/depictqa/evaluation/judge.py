@@ -18,6 +18,7 @@ from depictqa.chat_api import CUT, OK, Options, Reply, Request, ask, user_messag
 from depictqa.errors import InputError
 from depictqa.evaluation.joining import Problems, join, text_field
 from depictqa.evaluation.statistics import RESAMPLES, bootstrap_interval
+from depictqa.files import read_text
 
 BEST = 10
 NO_SCORE = "no score"  # the status of a review that is whole but names no score
@@ -158,10 +159,7 @@ def parse_scores(review: str, count: int) -> tuple[float, ...] | None:
 
 def read_prompt(path: str | Path) -> str:
     """A prompt of the user's, with {question}, {reference} and {answer}. Raises InputError without the last two."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from None
+    text = read_text(path)
     for field in ("{reference}", "{answer}"):
         if field not in text:
             raise InputError(f"{path}: expected {field} in the prompt, where that text goes")

@@ -4,7 +4,6 @@ Each panel is a function of an Axes; a figure is the panels that the data allow.
 """
 
 import io
-import os
 from collections.abc import Callable
 from functools import partial
 from math import ceil
@@ -28,6 +27,7 @@ from depictqa.evaluation.statistics import (
     rejection_curve,
 )
 from depictqa.evaluation.summary import MAX_CLASSES
+from depictqa.files import replacing
 
 PANEL = 4.4  # inches
 BLUE, GREY = "#2f6f9f", "#9a9a9a"
@@ -55,14 +55,8 @@ def correlation_figure(result: Correlation, title: str = "") -> Figure:
 
 def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a picture (.png, .svg or .pdf): whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        figure.savefig(temporary, format=path.suffix[1:], dpi=120)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format=Path(path).suffix[1:], dpi=120)
 
 
 def png_bytes(figure: Figure) -> bytes:

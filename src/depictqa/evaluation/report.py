@@ -181,7 +181,7 @@ def _voting(path: Path, predictions: list[dict], truth: Truth, truths: list[Trut
     opinions = next((one for one in truths if one.opinions and names <= set(one.opinions)), None)
     if not opinions:
         raise InputError(f"none of the given files holds the opinion scores of the references of {truth.path}")
-    result: Correlation = srcc_plcc(predictions, truth.items, opinions.opinions)
+    result: Correlation = srcc_plcc(predictions, truth.items, opinions.opinions, skip_invalid=True)
     figures = correlation_summary(result)
     pooled, mean, interval = figures["pooled"], figures["mean"], figures["interval95"]
     rows = [(name, mean[name], *(interval[name] or (None, None)), pooled[name]) for name in mean]

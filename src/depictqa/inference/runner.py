@@ -20,6 +20,7 @@ from tqdm import tqdm
 from depictqa.answers import read_items, write_json, write_text
 from depictqa.data.meta import Item
 from depictqa.errors import InputError
+from depictqa.files import append
 from depictqa.inference.assessor import Assessor, Question
 from depictqa.model.generation import Sampling
 from depictqa.data.preprocess import ImagePreprocessor
@@ -112,10 +113,7 @@ class AnswerFile:
         return done
 
     def append(self, rows: Sequence[dict]) -> None:
-        with open(self.jsonl_path, "a", encoding="utf-8") as file:
-            file.write("".join(map(_line, rows)))
-            file.flush()
-            os.fsync(file.fileno())
+        append(self.jsonl_path, "".join(map(_line, rows)))
 
     def finish(self, order: Sequence[int]) -> list[dict]:
         """Write the list, and return it: line n of the `.jsonl` goes to place order[n]."""

@@ -25,6 +25,7 @@ from pydantic import ValidationError
 from starlette.middleware.cors import CORSMiddleware
 
 from depictqa.config import load_serve_config
+from depictqa.environment import check_key_log, check_temporary_folder
 from depictqa.errors import exit_cleanly
 from depictqa.serve import chat
 from depictqa.serve.keys import LIVENESS, RequireKey, bearer, read_keys
@@ -352,6 +353,8 @@ def main() -> None:
     args = parser.parse_args()
     config = load_serve_config(args.cfg)
     settings = config.controller
+    check_key_log()
+    check_temporary_folder()
     keys = read_keys(settings.keys_file, "controller.keys_file")
     secret = read_keys(config.secret_file, "secret_file")
     bound = bind(settings.host, settings.port, "controller.port")

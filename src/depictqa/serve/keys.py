@@ -20,7 +20,7 @@ def read_keys(path: str | None, key: str) -> tuple[str, ...]:
     if path is None:
         return ()
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{key}: {path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     keys = tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))

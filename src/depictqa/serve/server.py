@@ -3,7 +3,11 @@
 import asyncio
 import logging
 import logging.handlers
+import os
+import signal
 import socket
+import sys
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 
@@ -11,6 +15,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from depictqa.errors import InputError
+from depictqa.files import writing
 from depictqa.serve.protocol import Refused
 from depictqa.serve.wire import BODY_SECONDS, error_response
 
@@ -31,6 +36,30 @@ def bind(host: str, port: int, key: str) -> socket.socket:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{key}: cannot listen at {host}:{port} ({reason})") from None
     return bound
+
+
+class StopSignals:
+    """SIGTERM and Ctrl-C, as something to wait for.
+
+    A handler runs between any two instructions of the main thread, also inside another run of itself. It must take no lock,
+    which rules out `threading.Event` and logging: it writes a byte into a pipe, and `wait` reads it.
+    """
+
+    NUMBERS = (signal.SIGTERM, signal.SIGINT)
+
+    def __init__(self):
+        self._receiver, self._sender = os.pipe()
+        os.set_blocking(self._sender, False)
+        for number in self.NUMBERS:
+            signal.signal(number, self._note)
+
+    def wait(self) -> None:
+        """Block until one has come, if none has yet."""
+        os.read(self._receiver, 1)
+
+    def _note(self, *_) -> None:
+        with suppress(BlockingIOError):  # the pipe is full of earlier ones
+            os.write(self._sender, b"\0")
 
 
 class Grace:
@@ -143,10 +172,26 @@ def run(app, bound: socket.socket, grace: Grace) -> None:
     _Server(settings, grace).run(sockets=[bound])
 
 
+class LogFile(logging.handlers.RotatingFileHandler):
+    """A log that rotates. Where it cannot be written (a full disk), one line on stderr says so, not a traceback a line."""
+
+    _complained = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, the name is logging's
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._complained:
+            self._complained = True
+            reason = error.strerror or error
+            print(f"warning: {self.baseFilename}: cannot be written ({reason}); the log goes on here", file=sys.stderr)
+
+
 def start_log(log_dir: str, name: str) -> logging.Logger:
-    """Log to stderr and to `{log_dir}/{name}.log`, which rotates."""
-    Path(log_dir).mkdir(parents=True, exist_ok=True)
-    file = logging.handlers.RotatingFileHandler(
+    """Log to stderr and to `{log_dir}/{name}.log`, which rotates. Raises InputError: there can be no such folder."""
+    with writing(log_dir):
+        Path(log_dir).mkdir(parents=True, exist_ok=True)
+    file = LogFile(
         Path(log_dir) / f"{name}.log", maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8", delay=True
     )
     logging.basicConfig(

@@ -8,29 +8,16 @@
 import argparse
 import asyncio
 import logging
-import os
-import signal
-import threading
 import time
 
-os.environ |= {  # read when gradio is imported
-    "GRADIO_ANALYTICS_ENABLED": "False",
-    "GRADIO_ANALYTICS_MAX_EVENTS": "1",  # else it keeps 10,000 events, and makes a pandas table of them after each one
-    "GRADIO_ANALYTICS_CACHE_FREQUENCY": "1000000000",
-}
-
-import gradio
 from starlette.middleware import Middleware
 
 from depictqa.config import load_serve_config
+from depictqa.environment import prepare_page
 from depictqa.errors import exit_cleanly
 from depictqa.serve.keys import bearer, read_keys
-from depictqa.serve.page.client import Client, HeldPictures
-from depictqa.serve.page.gate import Gate, routes
-from depictqa.serve.page.handlers import Handlers, Votes
-from depictqa.serve.page.layout import FONTS, STYLE, build_page
 from depictqa.serve.page.moderation import Moderation
-from depictqa.serve.server import GRACE_SECONDS, bind, start_log
+from depictqa.serve.server import GRACE_SECONDS, StopSignals, bind, start_log
 
 SESSIONS = 500  # browser tabs that Gradio keeps about 50 kB for; a tab that it forgot goes on as a new one
 log = logging.getLogger("depictqa.web")
@@ -43,6 +30,15 @@ def main() -> None:
     args = parser.parse_args()
     config = load_serve_config(args.cfg)
     settings = config.gradio
+    prepare_page(settings.host, asks_outside=bool(settings.moderate or settings.share))
+
+    import gradio  # reads the environment as it is imported
+
+    from depictqa.serve.page.client import Client, HeldPictures
+    from depictqa.serve.page.gate import Gate, routes
+    from depictqa.serve.page.handlers import Handlers, Votes
+    from depictqa.serve.page.layout import FONTS, STYLE, build_page
+
     moderation = Moderation.from_environment() if settings.moderate else None
     bind(settings.host, settings.port, "gradio.port").close()  # gradio binds itself; its own words are a traceback
     start_log(config.log_dir, "web")
@@ -52,9 +48,7 @@ def main() -> None:
     models, _ = asyncio.run(Handlers(Client(*asked), pictures, votes, slots).health())
     handlers = Handlers(Client(*asked), pictures, votes, slots, moderation)  # a client is of one event loop
     blocks = build_page(handlers, models, settings)
-    asked_to_stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: asked_to_stop.set())
+    asked_to_stop = StopSignals()
     blocks.queue(default_concurrency_limit=None).launch(  # the handlers have the limits
         server_name=settings.host,
         server_port=settings.port,

@@ -15,6 +15,7 @@ from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 
 from depictqa.config import WorkerSettings, load_config, load_serve_config, parse_overrides
+from depictqa.environment import check_key_log, check_temporary_folder
 from depictqa.errors import exit_cleanly
 from depictqa.serve.keys import LIVENESS, RequireKey, bearer, read_keys
 from depictqa.serve.protocol import (
@@ -162,6 +163,8 @@ def main() -> None:
 
     overrides = {"infer.output_confidence": True, **parse_overrides(args.set)}
     config, serve = load_config(args.cfg, overrides), load_serve_config(args.serve_cfg)
+    check_key_log()
+    check_temporary_folder()
 
     from PIL import Image
 

@@ -52,6 +52,10 @@ def test_a_folder_of_tables_is_one_table(tmp_path):
         ("image,reference,mos\na.png,r.png,nan\n", "row 2: column 'mos': expected a number"),
         ("picture,reference,mos\na.png,r.png,1\n", "row 2: no column 'image'; found picture, reference, mos"),
         ("image,reference,mos\na.png,r.png\n", "row 2: no column 'mos'"),
+        (
+            "image,reference,mos\na.png,r.png,1\nb.png,r.png,2\na.png,r.png,5\n",
+            "t.csv: 1 pictures are listed more than once: a.png; keep one row of each",
+        ),
     ],
 )
 def test_tables_with_mistakes(text, message, tmp_path):

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import gradio
 
+from depictqa.errors import InputError
+from depictqa.files import append
 from depictqa.serve.page.client import Client, HeldPictures
 from depictqa.serve.page.moderation import Moderation
 from depictqa.serve.protocol import PICTURES, Ask, Chunk, Refused, check_pictures, make_ask, task_of
@@ -33,10 +35,11 @@ class Votes:
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, vote: str, about: dict) -> None:
+        """Raises InputError: the file cannot be written to; it is as it was."""
         now = datetime.now(UTC)
         line = json.dumps({"time": now.isoformat(timespec="seconds"), "vote": vote, **about}, ensure_ascii=False)
-        with self._lock, (self._folder / f"votes-{now:%Y-%m-%d}.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        with self._lock:
+            append(self._folder / f"votes-{now:%Y-%m-%d}.jsonl", line + "\n")
 
 
 class Handlers:
@@ -99,7 +102,11 @@ class Handlers:
         about["votes"] = about.get("votes", 0) + 1
         if about["votes"] > MAX_VOTES:
             raise gradio.Error("You have changed your mind often enough.", print_exception=False)
-        self.votes.write(vote, about)
+        try:
+            self.votes.write(vote, about)
+        except InputError as error:
+            log.error("a vote is lost: %s", error)
+            raise gradio.Error("Votes cannot be saved at the moment.", print_exception=False) from None
         return {"id": name, "vote": vote}
 
     async def health(self) -> tuple[list[str], str]:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from depictqa.chat_api import OPENAI
+from depictqa.environment import is_this_machine
 from depictqa.errors import InputError
 from depictqa.serve.protocol import Refused
 
@@ -27,7 +28,7 @@ class Moderation:
     def __init__(self, base_url: str, api_key: str | None):
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._url = f"{base_url.rstrip('/')}/moderations"
-        self._http = httpx.AsyncClient(headers=headers, timeout=TIMEOUT_SECONDS)
+        self._http = httpx.AsyncClient(headers=headers, timeout=TIMEOUT_SECONDS, trust_env=not is_this_machine(base_url))
 
     @classmethod
     def from_environment(cls) -> "Moderation":
