@@ -44,7 +44,8 @@ def _shown(value) -> str:
 
 def key_reference() -> str:
     """The whole of docs/config.md."""
-    tables = [f"## {name}\n\n{key_table(schema)}" for name, schema in (("config.yaml", Config), ("serve.yaml", ServeConfig))]
+    files = {"config.yaml": Config, "serve.yaml": ServeConfig}
+    tables = [f"## {name}\n\n{key_table(schema)}" for name, schema in files.items()]
     return "\n\n".join([INTRODUCTION, *tables]) + "\n"
 
 

@@ -16,7 +16,12 @@ from depictqa.config.tree import apply_overrides, describe, read_tree
 from depictqa.errors import InputError
 
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", dict: "keys and values"}
-LIMITS = ((annotated_types.Ge, "ge", ">="), (annotated_types.Gt, "gt", ">"), (annotated_types.Le, "le", "<="), (annotated_types.Lt, "lt", "<"))
+LIMITS = (
+    (annotated_types.Ge, "ge", ">="),
+    (annotated_types.Gt, "gt", ">"),
+    (annotated_types.Le, "le", "<="),
+    (annotated_types.Lt, "lt", "<"),
+)
 AnyFile = TypeVar("AnyFile", bound=File)
 
 
@@ -100,8 +105,8 @@ def expected(annotation: Any, limits: Sequence[Any] = ()) -> str:
     if get_origin(annotation) is list:
         return f"a list of {expected(*get_args(annotation)).removeprefix('a ')}" + (", not empty" if limits else "")
     words = KINDS.get(get_origin(annotation) or annotation, KINDS[dict])
-    flat = [inner for limit in limits for inner in (limit.metadata if isinstance(limit, FieldInfo) else (limit,))]
-    bounds = [f"{sign} {getattr(limit, name)}" for kind, name, sign in LIMITS for limit in flat if isinstance(limit, kind)]
+    given = [inner for limit in limits for inner in (limit.metadata if isinstance(limit, FieldInfo) else (limit,))]
+    bounds = [f"{sign} {getattr(limit, name)}" for kind, name, sign in LIMITS for limit in given if isinstance(limit, kind)]
     return " ".join([words, " and ".join(bounds)]).strip()
 
 
@@ -109,7 +114,7 @@ def _explain(invalid: ValidationError, schema: type[Section]) -> list[str]:
     """A line for each mistake: dotted key, what was expected, its meaning, what was found."""
     fields = dict(keys_of(schema))
     lines = []
-    unknown_first = sorted(invalid.errors(), key=lambda error: error["type"] != "extra_forbidden")  # they explain the rest
+    unknown_first = sorted(invalid.errors(), key=lambda error: error["type"] != "extra_forbidden")  # explains the rest
     for error in unknown_first:
         names = [str(part) for part in error["loc"] if isinstance(part, str)]
         key, place = ".".join(names), "".join(f"[{part}]" for part in error["loc"] if isinstance(part, int))
@@ -124,8 +129,7 @@ def _explain(invalid: ValidationError, schema: type[Section]) -> list[str]:
         elif error["type"] == "value_error" and isinstance(error["input"], dict):  # a check across a section's keys
             lines.append(f"{key}: {error['ctx']['error']}")
         else:
+            words = expected(*get_args(field.annotation)) if place else expected(field.annotation, field.metadata)
             meaning = f" ({field.description})" if field.description else ""
-            lines.append(
-                f"{key}{place}: expected {expected(field.annotation, field.metadata)}{meaning}, found {describe(error['input'])}"
-            )
+            lines.append(f"{key}{place}: expected {words}{meaning}, found {describe(error['input'])}")
     return lines

@@ -173,7 +173,7 @@ class Model(Section):
     lora: Lora
     delta_path: PathOrNull = Field(None, description="trained delta: .pt or .safetensors")
     unique_tag: bool = Field(True, description="tags name the picture's role, such as <Img-A>")
-    abstractor: AbstractorSizes | None = Field(None, description="sizes of an abstractor before the projector; null: none")
+    abstractor: AbstractorSizes | None = Field(None, description="an abstractor before the projector; null: none")
 
     @model_validator(mode="after")
     def _abstractor_reads_patches(self):
@@ -261,11 +261,11 @@ class ControllerSettings(Section):
     port: Port = Field(10000, description="port the controller listens on")
     dispatch_method: Literal["lottery", "shortest_queue"] = Field("shortest_queue", description="how a worker is chosen")
     expiry_seconds: float = Field(15.0, gt=0, description="a worker not heard of for this many seconds is forgotten")
-    keys_file: PathOrNull = Field(None, description="file with the keys of those who may ask, one a line; null: everyone")
+    keys_file: PathOrNull = Field(None, description="keys of those who may ask, one a line; null: everyone may")
     worker_hosts: list[str] = Field(["127.0.0.1", "localhost", "::1"], description="hosts that workers may run on")
     cors_origins: list[str] = Field([], description="other sites whose pages may ask from a browser: https://my.org")
     parent: str | None = Field(None, description="address of another controller that this one is a worker of")
-    url: str | None = Field(None, description="address at which the parent reaches this one; null: of host and port")
+    url: str | None = Field(None, description="where the parent reaches this one; null: at host and port")
     heartbeat_seconds: float = Field(3.0, gt=0, description="seconds between two messages to the parent")
 
 
@@ -286,7 +286,7 @@ class GradioSettings(Section):
 class WorkerSettings(Section):
     host: str = Field("127.0.0.1", description="address the worker listens on")
     port: Port = Field(22222, description="port the worker listens on")
-    worker_url: str | None = Field(None, description="address at which the controller reaches it; null: of host and port")
+    worker_url: str | None = Field(None, description="where the controller reaches it; null: at host and port")
     controller: str | None = Field(None, description="controller it registers with; null: this file's")
     model_name: str = Field("DepictQA", min_length=1, description="name shown to users")
     limit_model_concurrency: int = Field(5, ge=1, description="questions in work at a time")

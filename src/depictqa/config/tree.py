@@ -16,7 +16,7 @@ from depictqa.config.schema import Section, resolve_path
 from depictqa.errors import InputError
 
 MAX_VALUES = 100_000  # of a file, with every alias written out
-STR, MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
+STR, FLOAT, MERGE = (f"tag:yaml.org,2002:{name}" for name in ("str", "float", "merge"))
 
 
 class _Fault(yaml.MarkedYAMLError):
@@ -42,8 +42,8 @@ class _Loader(yaml.SafeLoader):
         return value
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
-_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_finite)
+_Loader.add_implicit_resolver(FLOAT, re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+_Loader.add_constructor(FLOAT, _Loader.construct_finite)
 
 
 def _check_nodes(root: yaml.Node) -> None:
@@ -93,7 +93,8 @@ def read_tree(path: Path, schema: type[Section], chain: tuple[Path, ...] = ()) -
     except OSError as error:
         raise InputError(f"{where}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{where}: expected UTF-8 text, found byte 0x{error.object[error.start]:02x} at {error.start}") from None
+        byte = f"byte 0x{error.object[error.start]:02x} at {error.start}"
+        raise InputError(f"{where}: expected UTF-8 text, found {byte}") from None
     except ValueError as error:
         raise InputError(f"{where}: {error}") from None
     if not isinstance(tree, dict):
@@ -124,7 +125,7 @@ def parse_yaml(text: str) -> Any:
         reason = ", ".join(filter(None, (error.context, error.problem)))
         hint = "; indent with spaces, not tabs" if r"'\t'" in reason else ""
         raise ValueError(f"{kind}{reason}{hint}{place}") from None
-    except (yaml.YAMLError, ValueError, LookupError) as error:  # PyYAML's constructors of plain values raise any of them
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:  # PyYAML raises any of them
         raise ValueError(f"not valid YAML: {' '.join(str(error).split())}") from None
 
 

@@ -12,7 +12,7 @@ from depictqa.errors import InputError
 from depictqa.model.weights import load_torch_file
 
 MODEL_FILES = ("config.json", "generation_config.json", "*.index.json")
-TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.json", "vocab.json")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json")
 WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin")
 
 
@@ -37,14 +37,14 @@ def check_json(folder: Path, patterns: tuple[str, ...]) -> None:
         for path in sorted(folder.glob(pattern)):
             value = read_json(path)
             if path.name.endswith(".index.json") and not isinstance(value.get("weight_map"), dict):
-                raise InputError(f"{path}: weight_map is missing; expected the file of each weight; download this file again")
+                raise InputError(f"{path}: expected a weight_map, which names each weight's file; download this file again")
 
 
 def check_complete(folder: Path, missing: set[str]) -> None:
     """Raises InputError where the files of a folder lack weights of the model that its config.json describes."""
     if missing:
         some = ", ".join(sorted(missing)[:3]) + (", ..." if len(missing) > 3 else "")
-        raise InputError(f"{folder}: {len(missing)} weights that its config.json asks for are in none of its files: {some}")
+        raise InputError(f"{folder}: {len(missing)} weights of its config.json are in none of its files: {some}")
 
 
 def explain(folder: Path, what: str, error: Exception) -> InputError:
