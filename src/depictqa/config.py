@@ -108,7 +108,9 @@ CONFIG_FIELDS: dict[str, Field] = {
     "vision_preprocess.max_size": Field(int, 672, "longer pictures are scaled to this long side, pixels"),
     "vision_preprocess.crop_ratio": Field(list, [0.7, 1.0], "share of each side a training crop keeps"),
     "vision_preprocess.keep_ratio": Field(bool, True, "keep the aspect ratio when scaling"),
-    "vision_preprocess.color_profiles": Field(bool, True, "convert embedded colour profiles to sRGB; false: numbers as stored"),
+    "vision_preprocess.color_profiles": Field(
+        bool, True, "convert pictures with an embedded colour profile to sRGB; false: their numbers as stored"
+    ),
     "deepspeed": Field(dict, {}, "DeepSpeed's own configuration, passed on"),
 }
 
