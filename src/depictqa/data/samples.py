@@ -137,7 +137,7 @@ class Tiff:
             )
         if self._page.tilewidth * self._page.tilelength > 4 * self.size[0] * self.size[1] + 2**20:
             raise ValueError("a tile that is far larger than the picture")
-        places = list(zip(self._page.dataoffsets, self._page.databytecounts, strict=True))
+        places = list(zip(self._page.dataoffsets, self._page.databytecounts))  # of each strip or tile
         if len(places) < prod(self._page.chunked) or any(not size or at + size > len(self._data) for at, size in places):
             raise ValueError("parts of the pixels are missing")  # tifffile would leave them black
         with TiffFile(self.alone()) as file:
