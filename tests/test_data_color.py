@@ -41,7 +41,11 @@ PRIMARIES = {  # (red, green, blue), chromaticities
     "BT.2020": ((0.708, 0.292), (0.170, 0.797), (0.131, 0.046)),
 }
 CURVES = {  # what a profile writes of its curve, and the curve
-    "sRGB": (3, (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045), lambda v: np.where(v <= 0.04045, v / 12.92, ((v + 0.055) / 1.055) ** 2.4)),
+    "sRGB": (
+        3,
+        (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045),
+        lambda v: np.where(v <= 0.04045, v / 12.92, ((v + 0.055) / 1.055) ** 2.4),
+    ),
     "gamma 2.2": (0, (2.2,), lambda v: v**2.2),
 }
 
@@ -81,7 +85,8 @@ def profile(primaries: str | None, curve: str) -> bytes:
         table += struct.pack(">4sII", name, 132 + 12 * len(tags) + len(body), len(value))
         body += value + bytes(-len(value) % 4)
     space = b"RGB " if primaries else b"GRAY"
-    head = struct.pack(">I4sI4s4s4s12s4s", 128 + len(table) + len(body), bytes(4), 0x04200000, b"mntr", space, b"XYZ ", bytes(12), b"acsp")
+    size = 128 + len(table) + len(body)
+    head = struct.pack(">I4xI4s4s4s12x4s", size, 0x04200000, b"mntr", space, b"XYZ ", b"acsp")
     return (head + bytes(28) + fixed(0.9642, 1, 0.8249)).ljust(128, b"\0") + table + body
 
 
@@ -103,7 +108,8 @@ def pixels_of(data, **options) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("primaries", "curve"), [("Display P3", "sRGB"), ("Adobe RGB", "gamma 2.2"), ("BT.2020", "gamma 2.2"), ("sRGB", "gamma 2.2")]
+    ("primaries", "curve"),
+    [("Display P3", "sRGB"), ("Adobe RGB", "gamma 2.2"), ("BT.2020", "gamma 2.2"), ("sRGB", "gamma 2.2")],
 )
 def test_colours_are_those_of_the_profile(primaries, curve):
     icc, right = profile(primaries, curve), shown(RAMP, primaries, curve)

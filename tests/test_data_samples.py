@@ -41,10 +41,10 @@ PLANES = np.moveaxis(RGB, -1, 0)
 RIGHT = {  # kind -> (file, right pixels)
     **{f"gray, {bits} bits packed": (packed(bits), GRAY) for bits in (10, 12, 14)},
     **{f"RGB, {bits} bits packed": (packed(bits, RGB), RGB) for bits in (10, 12, 14)},
-    **{f"float{8 * dtype().itemsize} gray": (tiff((GRAY / 255).astype(dtype)), GRAY) for dtype in (np.float16, np.float32, np.float64)},
+    **{f"float{bits} gray": (tiff((GRAY / 255).astype(f"f{bits // 8}")), GRAY) for bits in (16, 32, 64)},
     **{
-        f"float{8 * dtype().itemsize} RGB": (tiff((RGB / 255).astype(dtype), photometric="rgb"), RGB)
-        for dtype in (np.float16, np.float32, np.float64)
+        f"float{bits} RGB": (tiff((RGB / 255).astype(f"f{bits // 8}"), photometric="rgb"), RGB)
+        for bits in (16, 32, 64)
     },
     "float32 RGB, planar": (tiff((PLANES / 255).astype(np.float32), photometric="rgb", planarconfig="separate"), RGB),
     "float32, predictor": (tiff((GRAY / 255).astype(np.float32), compression="zlib", predictor=3), GRAY),

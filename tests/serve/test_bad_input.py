@@ -94,7 +94,7 @@ PICTURES = {  # name -> (bytes or what makes them, words of the answer); None: i
     "the largest, 16 bits": (lambda: encoded("I;16", (7500, 4000)), None),
     "the largest, CMYK": (lambda: encoded("CMYK", (7500, 4000), "JPEG"), None),
     "the largest, turned": (lambda: encoded("RGB", (7500, 4000), "JPEG", exif=turned()), None),
-    "the largest, floats": (lambda: encoded("F", (6750, 4000), "TIFF", compression="tiff_deflate"), None),
+    "the largest, floats": (lambda: encoded("F", (4000, 4000), "TIFF", compression="tiff_deflate"), None),
     "the largest, progressive": (lambda: encoded("RGB", (5000, 4000), "JPEG", progressive=True, subsampling=0), None),
     "the largest, progressive CMYK": (lambda: encoded("CMYK", (5000, 4000), "JPEG", progressive=True), None),
     "the largest, WebP": (lambda: encoded("RGB", (3250, 4000), "WEBP", method=0), None),

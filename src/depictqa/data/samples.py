@@ -100,8 +100,8 @@ class Tiff:
 
     @property
     def bytes_per_pixel(self) -> float:
-        """Memory that decoding takes: an uncompressed file and its copy, the samples, and the levels; measured."""
-        return 8 if self.for_pillow else 10 + 3 * self._samples * max(self._bits, 8) / 8
+        """Memory that decoding takes: samples and levels, measured; beside the file itself."""
+        return 8 if self.for_pillow else 11 + self._samples * max(self._bits, 8) / 8
 
     def alone(self) -> BytesIO:
         """The file with this page as its only one, without the tags that Pillow would follow or act upon."""
@@ -132,11 +132,12 @@ class Tiff:
         if not mode or not self._white or self._samples - len(mode) not in (0, 1):
             colours = getattr(self._page.photometric, "name", "undefined")
             raise ValueError(
-                f"{self._kind}, {self._samples} a pixel, {colours}: this kind is not read; save it as 8 or 16 bits, gray or RGB"
+                f"{self._kind}, {self._samples} a pixel, {colours}: this kind is not read; "
+                "save it as 8 or 16 bits, gray or RGB"
             )
         if self._page.tilewidth * self._page.tilelength > 4 * self.size[0] * self.size[1] + 2**20:
             raise ValueError("a tile that is far larger than the picture")
-        places = list(zip(self._page.dataoffsets, self._page.databytecounts, strict=True))
+        places = list(zip(self._page.dataoffsets, self._page.databytecounts))  # of each strip or tile
         if len(places) < prod(self._page.chunked) or any(not size or at + size > len(self._data) for at, size in places):
             raise ValueError("parts of the pixels are missing")  # tifffile would leave them black
         with TiffFile(self.alone()) as file:
