@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from build_datasets.dq495k.files import shrink
 from depictqa.errors import InputError, exit_cleanly
 from depictqa.files import replacing
 from build_datasets.dq495k.files import shrink

@@ -8,7 +8,6 @@ questions or pictures changed, or its `.jsonl` was deleted.
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
