@@ -218,16 +218,16 @@ def test_sampling_is_seeded_and_keeps_to_the_nucleus(tiny_model):
 def test_a_row_draws_from_its_seed_whatever_its_batch(tiny_model):
     """Alone, in batches of any order, and joining others at any step."""
     model, preprocess = tiny_model()
-    prompts = prompts_of(model, preprocess, 5)
-    samplings = [replace(HOT, seed=seed) for seed in (7, 8, 9, 10, 11)]
+    prompts = prompts_of(model, preprocess, 4)
+    samplings = [replace(HOT, seed=seed, max_new_tokens=6) for seed in (7, 8, 9, 10)]
     alone = [generate(model, [prompt], sampling)[0] for prompt, sampling in zip(prompts, samplings, strict=True)]
-    for order in ([0, 1, 2, 3, 4], [4, 2, 0, 3, 1], [3, 1]):
+    for order in ([0, 1, 2, 3], [2, 0, 3], [3, 1]):
         answers = generate(model, [prompts[row] for row in order], [samplings[row] for row in order])
         for row, answer in zip(order, answers, strict=True):
             assert (answer.output_id, answer.text) == (alone[row].output_id, alone[row].text)
-    decoder, got = Decoder(model), {row: [] for row in range(5)}
-    for step in range(20):
-        if step < 5:
+    decoder, got = Decoder(model), {row: [] for row in range(4)}
+    for step in range(10):
+        if step < 4:
             decoder.join(decoder.prefill({step: (prompts[step], samplings[step])}))
         for token in decoder.step():
             got[token.row].append(token.id)
@@ -235,11 +235,11 @@ def test_a_row_draws_from_its_seed_whatever_its_batch(tiny_model):
 
 
 def test_draws_have_the_models_distribution():
-    logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]]).expand(4000, -1)
-    samplings = [Sampling(temperature=1.0, top_p=0.9, seed=seed) for seed in range(4000)]
-    shares = torch.bincount(_choose(logits, samplings, [0] * 4000), minlength=4) / 4000
+    logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]]).expand(1000, -1)
+    samplings = [Sampling(temperature=1.0, top_p=0.9, seed=seed) for seed in range(1000)]
+    shares = torch.bincount(_choose(logits, samplings, [0] * 1000), minlength=4) / 1000
     nucleus = logits[0, :3].softmax(-1)  # the first three hold over 0.9, the first two do not
-    torch.testing.assert_close(shares, torch.cat([nucleus, torch.zeros(1)]), atol=0.03, rtol=0)
+    torch.testing.assert_close(shares, torch.cat([nucleus, torch.zeros(1)]), atol=0.05, rtol=0)
     again = [_choose(logits[:1], samplings[:1], [step]).item() for step in range(50)]
     assert len(set(again)) > 1  # each step draws anew
 

@@ -22,10 +22,8 @@ from depictqa.model.tokenizer import Tokenizer
 
 Past = list[tuple[torch.Tensor, torch.Tensor]]  # keys and values of each layer, [1, heads, T, d]
 Read = dict[Beginning, Past]
-STOP_WINDOW = 8  # last tokens that are searched for an end that is several tokens long
-
-
 FinishReason = Literal["stop", "length"]  # an answer's own end (or a stop text), or `max_new_tokens`
+STOP_WINDOW = 8  # last tokens that are searched for an end that is several tokens long
 
 
 @dataclass(frozen=True)
