@@ -156,7 +156,8 @@ def options_from(args: argparse.Namespace) -> Options:
     """The options of a command line.
 
     Raises:
-        InputError: a variable of the environment cannot be used, a number out of range, a cap without prices, or no key for OpenAI's own server.
+        InputError: a variable of the environment cannot be used, a number is out of range, a cap has no prices, or
+            there is no key for OpenAI's own server.
     """
     check_key_log() if is_this_machine(args.base_url) else check_outside()
     key = args.api_key or os.environ.get("OPENAI_API_KEY")

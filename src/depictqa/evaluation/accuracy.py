@@ -101,7 +101,10 @@ class Accuracy:
         if len(borders) < 2 or list(borders) != sorted(set(borders)):
             raise InputError(f"--intervals: expected at least two ascending numbers, found {some(borders)}")
         present = [sample for sample in self.samples if sample.text is not None]
-        _complain("no confidence (run infer.py with --set infer.output_confidence=true)", [s.id for s in present if s.confidence is None])
+        _complain(
+            "no confidence (run infer.py with --set infer.output_confidence=true)",
+            [sample.id for sample in present if sample.confidence is None],
+        )
         rounded = [(round(sample.confidence, CONFIDENCE_DIGITS), sample) for sample in present]
         _complain(
             f"a confidence outside ({borders[0]}, {borders[-1]}]",

@@ -90,7 +90,8 @@ def voting_command() -> None:
     for test_path, pred_path, gt_path in zip(args.test_paths, args.pred_paths, args.gt_paths):
         predictions, comparisons, opinions = read_items(pred_path), read_items(test_path), read_json(gt_path)
         try:
-            result = srcc_plcc(predictions, comparisons, opinions, confidence=args.confidence, skip_invalid=args.skip_invalid)
+            options = {"confidence": args.confidence, "skip_invalid": args.skip_invalid}
+            result = srcc_plcc(predictions, comparisons, opinions, **options)
             lines = ("=" * 100, f"Pred:  {pred_path}", f"SRCC:  {result.srcc}", f"PLCC:  {result.plcc}")
         except InputError as error:
             raise InputError(f"{pred_path}, {test_path}, {gt_path}: {error}") from None
