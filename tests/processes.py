@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 PORTS = range(20_000, 32_000)  # below those that Linux gives to outgoing connections, so that no client sits on one
-GIVE_UP_SECONDS = 300  # ends a test that hangs; no test is about this figure
+GIVE_UP_SECONDS = 600  # ends a test that hangs; no test is about this figure
 _claims: list[TextIO] = []  # held until this process ends
 
 
@@ -21,7 +21,7 @@ def free_port() -> int:
 
     Whoever listens there may stop and start again. Raises OSError when all of `PORTS` are taken.
     """
-    claims = Path(tempfile.gettempdir(), "depictqa-ports")
+    claims = Path(tempfile.gettempdir(), f"depictqa-ports-{os.getuid()}")
     claims.mkdir(exist_ok=True)
     for port in PORTS:
         claim = open(claims / str(port), "w")

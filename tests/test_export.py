@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from conftest import ARTIFACTS, golden, load_images, tiny_config
+from processes import GIVE_UP_SECONDS
 from depictqa import export as exporting
 from depictqa.config import load_config
 from depictqa.errors import InputError
@@ -62,7 +63,8 @@ def test_a_folder_that_exists_is_not_written_over(tmp_path):
 @pytest.mark.slow
 def test_it_runs_as_a_program(tmp_path):
     command = [sys.executable, "-m", "depictqa.export", "--cfg", str(tiny_config(tmp_path)), "--out", str(tmp_path / "merged")]
-    process = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1] / "src", timeout=120)
+    folder = Path(__file__).parents[1] / "src"
+    process = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=GIVE_UP_SECONDS)
     assert process.returncode == 0, process.stderr
     assert "of the likeliest tokens agree" in process.stdout
     assert (tmp_path / "merged" / "tokenizer.model").exists()

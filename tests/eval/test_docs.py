@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from processes import GIVE_UP_SECONDS
 from tests.chat_server import ChatServer
 from tests.evaluation.goldens import EVAL, ROOT
 
@@ -62,6 +63,7 @@ def _review(body: dict) -> str:
 
 
 def _run(block: str, folder, environment) -> str:
-    done = subprocess.run(["sh", "-e", "-c", block], cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    options = {"cwd": folder, "env": environment, "capture_output": True, "text": True, "timeout": GIVE_UP_SECONDS}
+    done = subprocess.run(["sh", "-e", "-c", block], **options)
     assert done.returncode == 0, block + done.stdout + done.stderr
     return done.stdout

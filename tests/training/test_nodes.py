@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from namespaces import IN_NAMESPACE, needs_iproute
+from processes import GIVE_UP_SECONDS
 from training.runs import SRC, make_items, make_run, metrics_of, torchrun, train
 
 PORT = 29511
@@ -42,7 +43,7 @@ def test_a_run_over_two_nodes_is_the_run_of_one(tmp_path, nodes):
         for rank, node in enumerate(nodes)
     ]
     try:
-        outputs = [process.communicate(timeout=150)[0] for process in processes]
+        outputs = [process.communicate(timeout=GIVE_UP_SECONDS)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()
@@ -96,7 +97,7 @@ def test_a_hostfile_trains_on_all_its_machines(tmp_path, nodes, ssh):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=200,
+        timeout=GIVE_UP_SECONDS,
     )
     assert done.returncode == 0, done.stdout
     check_losses(shared, tmp_path / "alone", options)

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from depictqa.prompts import TASKS
+from processes import GIVE_UP_SECONDS
 from training.runs import SRC, make_items, make_run
 
 PAGE = (SRC.parent / "docs" / "training.md").read_text(encoding="utf-8")
@@ -27,7 +28,9 @@ def test_every_command_of_the_page_runs(tmp_path):
     }
     blocks = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
     outputs = [
-        subprocess.run(["sh", "-ec", block], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
+        subprocess.run(
+            ["sh", "-ec", block], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=GIVE_UP_SECONDS
+        )
         for block in blocks
     ]
     assert [output.returncode for output in outputs] == [0] * 4, [output.stderr for output in outputs]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from processes import GIVE_UP_SECONDS
 from tests.build_datasets.dq495k.photos import SCRIPTS, write_crops
 from tests.chat_server import ChatServer
 
@@ -26,7 +27,12 @@ def test_the_whole_page_runs(tmp_path):
     with ChatServer(answer="A fine answer.", item_of=lambda body: "any") as server:
         environment = os.environ | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "OPENAI_BASE_URL": server.url}
         done = subprocess.run(
-            ["sh", "-e", "-c", script], cwd=SCRIPTS.parent, env=environment, capture_output=True, text=True, timeout=300
+            ["sh", "-e", "-c", script],
+            cwd=SCRIPTS.parent,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=GIVE_UP_SECONDS,
         )
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(BLOCKS) == 7

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from depictqa.data.training import read_mixture
+from processes import GIVE_UP_SECONDS
 from tests.build_datasets.dq495k.photos import SCRIPTS, write_crops
 from tests.chat_server import ChatServer
 
@@ -24,7 +25,7 @@ def run(folder: Path, name: str, *arguments: str) -> str:
         env=os.environ | {"PYTHONPATH": "./"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=GIVE_UP_SECONDS,
     )
     assert process.returncode == 0, process.stderr
     RAN.add(name)
