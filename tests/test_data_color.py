@@ -10,13 +10,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from easydict import EasyDict
 from imagecodecs import png_encode
 from PIL import Image, ImageCms
 from tifffile import imwrite
 
 from conftest import tiny_config
-from depictqa.config import load_config
+from depictqa.config import WorkerSettings, load_config
 from depictqa.data.images import open_image
 from depictqa.data.meta import Item
 from depictqa.data.training import TrainingItem, TrainingSet
@@ -218,8 +217,8 @@ def test_one_key_of_the_config_reaches_every_reader(color_profiles, tmp_path):
     right = preprocess(open_image(path, color_profiles=color_profiles))
     assert color_profiles or (right != preprocess(open_image(path))).any()
     inference = _ItemImages([Item("1", (path,), "How is it?")], preprocess)[0]
-    _, sample = TrainingSet([TrainingItem("1", TASKS["quality_single_A_noref"], (str(path),), ())], preprocess, None)[0, 0]
-    worker = Worker(SimpleNamespace(check_room=lambda waiting: None), preprocess, build_sampling(config), EasyDict())
+    sample = TrainingSet([TrainingItem("1", TASKS["quality_single_A_noref"], (str(path),), ())], preprocess, None)[0, 0]
+    worker = Worker(SimpleNamespace(check_room=lambda waiting: None), preprocess, build_sampling(config), WorkerSettings())
     question, _ = asyncio.run(worker.prepare(Ask(question="How is it?"), {"a": path.read_bytes()}))
-    for (found,) in (inference, sample.images, question.images):
+    for (found,) in (inference, sample.conversation.images, question.images):
         assert (found == right).all()

@@ -45,8 +45,9 @@ def flags_under(*prefixes: str) -> set[str]:
 
 
 def test_messages_name_flags_of_the_program_they_speak_of():
-    programs = {"infer": flags_under("src/infer.py", "src/depictqa/inference"), "train": flags_under("src/train.py")}
-    programs["train"] |= flags_under("src/depictqa/training")
+    commands = {node.name: node for node in TREES[Path("src/depictqa/commands.py")].body if isinstance(node, ast.FunctionDef)}
+    both = flags_of(commands["_add_config"])
+    programs = {name: both | flags_of(commands[f"{name}_command"]) for name in ("infer", "train")}
     wrong = [
         f"{path}: {name} has no --{flag}"
         for path, tree in TREES.items()
