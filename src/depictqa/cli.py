@@ -16,8 +16,8 @@ from typing import Annotated, Any
 import typer
 
 from depictqa import api
-from depictqa.errors import exit_cleanly
 from depictqa.config import parse_overrides
+from depictqa.errors import exit_cleanly
 
 PROGRAMS = {  # command -> module, function, its arguments, what it does
     "infer": ("depictqa.commands", "infer_command", (), "Answer the questions of meta files."),

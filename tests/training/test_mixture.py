@@ -10,9 +10,9 @@ import pytest
 from conftest import DATA, golden
 from depictqa.data.images import open_image
 from depictqa.data.loading import loaders_that_live
+from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.data.training import MicroBatches, TrainingSet, collate, load_batches, read_mixture
 from depictqa.errors import InputError
-from depictqa.data.preprocess import ImagePreprocessor
 from training.runs import PICTURES, make_items
 
 TURNS = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
