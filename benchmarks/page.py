@@ -27,6 +27,7 @@ import uvicorn
 import yaml
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
+
 from processes import free_port, until
 from tests.serve.browser import is_up
 

@@ -33,9 +33,9 @@ from skimage import data
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
-from processes import free_port
 
 from depictqa.serve.protocol import Chunk
+from processes import free_port
 
 CLIENTS = 16
 PACE = 300  # requests a second, spread evenly: the load that is promised

@@ -30,14 +30,13 @@ from torch import nn
 
 from depictqa.config import load_config
 from depictqa.data.images import open_image
-from depictqa.data.training import MicroBatches, TrainingItem, TrainingSet, load_batches
+from depictqa.data.preprocess import ImagePreprocessor
+from depictqa.data.training import Conversation, MicroBatches, TrainingItem, TrainingSet, load_batches
 from depictqa.model.build import DTYPES, build_model, build_preprocessor
 from depictqa.model.clip import CLIPEncoder, describe_openai_vit
-from depictqa.data.training import Conversation
 from depictqa.model.depictqa import DepictQA
 from depictqa.model.fusion import collate
 from depictqa.model.llm import add_lora
-from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.model.tokenizer import load_tokenizer
 from depictqa.prompts import TASKS
 

@@ -3,11 +3,13 @@
 import fcntl
 import itertools
 import os
+import resource
 import signal
 import socket
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -68,3 +70,16 @@ def killed_before(number: int, folder: Path, program: Path) -> list[str]:
         f"processes.kill_before({number}, {str(folder)!r}); del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     return [sys.executable, "-c", code, str(program)]
+
+
+@contextmanager
+def no_room_beyond(size: int):
+    """No file of this process may grow beyond `size` bytes; as on a full disk, a write takes what fits, then fails."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from depictqa.data.images import FORMATS, open_image
-from depictqa.errors import InputError
 from depictqa.data.preprocess import ImagePreprocessor
+from depictqa.errors import InputError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 PICTURE = Image.fromarray(PIXELS)

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from conftest import ARTIFACTS, golden, load_images, tiny_config
-from processes import GIVE_UP_SECONDS
 from depictqa import export as exporting
 from depictqa.config import load_config
+from depictqa.data.training import Conversation
 from depictqa.errors import InputError
 from depictqa.export import export
 from depictqa.model.build import build_model
-from depictqa.data.training import Conversation
 from depictqa.prompts import TASKS
+from processes import GIVE_UP_SECONDS
 
 CPU = torch.device("cpu")
 

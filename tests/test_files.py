@@ -2,9 +2,6 @@
 
 import codecs
 import json
-import resource
-import signal
-from contextlib import contextmanager
 
 import pytest
 
@@ -12,21 +9,9 @@ from depictqa.answers import read_items, read_json, write_json
 from depictqa.errors import InputError
 from depictqa.files import append, read_text, replacing
 from depictqa.ledger import Ledger
+from processes import no_room_beyond
 
 ITEMS = [{"id": 1, "text": "flou, bruité"}]
-
-
-@contextmanager
-def no_room_beyond(size: int):
-    """No file of this process may grow beyond `size` bytes; as on a full disk, a write takes what fits, then fails."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, before)
 
 
 @pytest.mark.parametrize("suffix", ["json", "jsonl"])

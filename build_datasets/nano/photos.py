@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from build_datasets.dq495k.files import shrink
 from depictqa.errors import InputError, exit_cleanly
 from depictqa.files import replacing
-from build_datasets.dq495k.files import shrink
 
 SHORT_SIDE = 1080  # of a training photo, pixels
 TEST_SHORT_SIDE = 224

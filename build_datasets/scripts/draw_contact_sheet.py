@@ -4,8 +4,8 @@ import argparse
 
 from skimage import data
 
-from depictqa.files import writing
 from build_datasets.x_distortion.contact_sheet import draw_contact_sheet
+from depictqa.files import writing
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Draw every distortion at every severity in one picture.")

@@ -12,8 +12,6 @@ import sys
 from io import BytesIO
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
 from joblib import delayed
 from PIL import Image
 
@@ -23,6 +21,8 @@ from depictqa.errors import InputError, exit_cleanly
 from depictqa.evaluation.accuracy import evaluate
 from depictqa.prompts import QUESTIONS
 
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 SEED = 7
 DATA, ANSWERS, PAGE = HERE / "data", HERE / "answers" / "quickstart", HERE / "answers" / "quickstart.html"
 COUNTS = {  # meta -> how many questions, and how they are scored

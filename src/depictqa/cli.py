@@ -16,14 +16,14 @@ from typing import Annotated, Any
 import typer
 
 from depictqa import api
-from depictqa.errors import exit_cleanly
 from depictqa.config import parse_overrides
+from depictqa.errors import exit_cleanly
 
 PROGRAMS = {  # command -> module, function, its arguments, what it does
     "infer": ("depictqa.commands", "infer_command", (), "Answer the questions of meta files."),
     "train": ("depictqa.commands", "train_command", (), "Train on the mixture of a config."),
     "export": ("depictqa.export", "main", (), "Merge a trained LoRA into its language model."),
-    "config": ("depictqa.config", "main", (), "Show a config with its base and the defaults filled in."),
+    "config": ("depictqa.config.__main__", "main", (), "Show a config with its base and the defaults filled in."),
     "eval": {
         "single-distortion": ("depictqa.evaluation.commands", "accuracy_command", ("single_distortion",), "Accuracy of naming one distortion."),
         "multi-distortion": ("depictqa.evaluation.commands", "accuracy_command", ("multi_distortion",), "Accuracy of naming several distortions."),

@@ -14,13 +14,13 @@ import torch
 from PIL import Image
 
 from depictqa.data.meta import Item
+from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.errors import InputError
 from depictqa.inference.assessor import Assessment
 from depictqa.inference.runner import FIELDS, Job, Options, run
 from depictqa.model.generation import Answer, Sampling
-from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.prompts import TASKS
-from processes import kill_before, killed_before
+from processes import kill_before, killed_before, no_room_beyond
 from tests.inference.programs import PROGRAM, call, make_config, make_root, read, write_meta
 
 PREPROCESS = ImagePreprocessor(patch_size=14, resize=224, max_size=672, crop_ratio=(0.7, 1))
@@ -81,6 +81,16 @@ def test_each_item_has_its_own_answer_in_order(workers, tmp_path):
     assert read(path) == [{"id": n, "text": text_of(n), **fields} for n in range(40)]
     lines = path.with_suffix(".jsonl").read_text(encoding="utf-8").split("\n")
     assert [json.loads(line) for line in lines if line] == read(path)
+
+
+def test_a_run_on_a_full_disk_is_one_line_and_goes_on_where_it_ended(items, clean, tmp_path):
+    answers = tmp_path / "answers"
+    whole = len(clean[next(name for name in clean if name.endswith(".jsonl"))])
+    with no_room_beyond(whole - 1), pytest.raises(InputError, match=r"toy.jsonl: cannot be written \(File too large\)") as error:
+        answer(items, answers)
+    assert "\n" not in str(error.value)
+    answer(items, answers)
+    assert files(answers) == clean
 
 
 def is_killed(function, *arguments) -> bool:

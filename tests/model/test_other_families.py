@@ -8,10 +8,10 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM,
 from conftest import image_path, tiny_config
 from depictqa.config import load_config
 from depictqa.data.images import open_image
+from depictqa.data.training import Conversation
 from depictqa.errors import InputError
 from depictqa.inference.assessor import Assessor, Question
 from depictqa.model.build import build_model, build_preprocessor, load_vision_encoder
-from depictqa.data.training import Conversation
 from depictqa.model.generation import Sampling
 from depictqa.prompts import TASKS
 

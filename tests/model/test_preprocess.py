@@ -9,8 +9,8 @@ from PIL import Image
 
 from conftest import ARTIFACTS, DATA, golden, image_path
 from depictqa.data.images import open_image
-from depictqa.model.clip import load_clip
 from depictqa.data.preprocess import ImagePreprocessor
+from depictqa.model.clip import load_clip
 
 GOLDEN = golden("preprocess/preprocess.json")
 FULL = np.load(DATA / "preprocess" / "preprocess_full.npz")

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
+
 from processes import GIVE_UP_SECONDS
 from tests.serve.stack import ROOT, Stack, get, until
 

@@ -5,11 +5,10 @@ import signal
 
 import pytest
 
-from tests.serve.browser import Visitor, chromium, start_nano, start_page
-from processes import GIVE_UP_SECONDS
-from tests.serve.stack import PICTURE, QUESTION, Stack, get, until
-
 from conftest import image_path
+from processes import GIVE_UP_SECONDS
+from tests.serve.browser import Visitor, chromium, start_nano, start_page
+from tests.serve.stack import PICTURE, QUESTION, Stack, get, until
 
 pytestmark = pytest.mark.slow
 

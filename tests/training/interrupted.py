@@ -13,10 +13,11 @@ from pathlib import Path
 from depictqa.model.depictqa import DepictQA
 
 NAME, NUMBER = sys.argv.pop(1), int(sys.argv.pop(1))
+PASSES = itertools.count(1)
 
 
-def forward(model, *arguments, real=DepictQA.forward, passes=itertools.count(1), **options):
-    if next(passes) == NUMBER and os.environ.get("RANK", "0") == "0":
+def forward(model, *arguments, real=DepictQA.forward, **options):
+    if next(PASSES) == NUMBER and os.environ.get("RANK", "0") == "0":
         os.killpg(0, getattr(signal, NAME))
     return real(model, *arguments, **options)
 

@@ -9,9 +9,10 @@ import pytest
 
 from conftest import DATA, golden
 from depictqa.data.images import open_image
-from depictqa.data.training import MicroBatches, TrainingSet, collate, load_batches, read_mixture, workers_that_live
-from depictqa.errors import InputError
+from depictqa.data.loading import loaders_that_live
 from depictqa.data.preprocess import ImagePreprocessor
+from depictqa.data.training import MicroBatches, TrainingSet, collate, load_batches, read_mixture
+from depictqa.errors import InputError
 from training.runs import PICTURES, make_items
 
 TURNS = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
@@ -182,8 +183,8 @@ class KilledWhileItReads(TrainingSet):
 def test_a_loading_process_that_is_killed_is_one_line(tmp_path):
     """As the kernel does where memory is short."""
     data = KilledWhileItReads(read(tmp_path, make_items(1)), PREPROCESS, seed=3)
-    with pytest.raises(InputError, match="a process that loads pictures ended .*: lower data.num_workers") as error:
-        with workers_that_live():
+    with pytest.raises(InputError, match="a process that loads images ended .*: lower data.num_workers, then continue") as error:
+        with loaders_that_live("continue"):
             next(load_batches(data, [[(0, 0)]], num_workers=1, pin_memory=False))
     assert "\n" not in str(error.value)
 

@@ -4,7 +4,6 @@ What a sample looks like depends on (seed, epoch, index) only, and which samples
 of the micro batch) only: neither workers nor an interruption change anything.
 """
 
-import contextlib
 import math
 import random
 import signal
@@ -17,8 +16,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from depictqa.answers import read_items
-from depictqa.errors import InputError
 from depictqa.data.preprocess import ImagePreprocessor
+from depictqa.errors import InputError
 from depictqa.prompts import Task, get_task
 
 ROLES = ("human", "gpt")
@@ -324,25 +323,6 @@ def load_batches(
         generator=torch.Generator(),  # or the loader would draw from the generator that dropout draws from
     )
     yield from loader
-
-
-@contextlib.contextmanager
-def workers_that_live() -> Iterator[None]:
-    """Read batches inside.
-
-    Raises:
-        InputError: a process that loads pictures was killed. PyTorch tells of it by a signal, so that it may be raised
-            anywhere, not only where a batch is waited for.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker (pid"):
-            raise
-        raise InputError(
-            f"a process that loads pictures ended ({' '.join(str(error).split())}); often memory or /dev/shm is too small: "
-            "lower data.num_workers, then continue with --resume auto"
-        ) from None
 
 
 def _outlive_sigterm(_: int) -> None:

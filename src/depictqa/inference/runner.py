@@ -17,12 +17,13 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from depictqa.answers import read_items, write_json, write_text
+from depictqa.data.loading import loaders_that_live
 from depictqa.data.meta import Item
+from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.errors import InputError
 from depictqa.files import append
 from depictqa.inference.assessor import Assessor, Question
 from depictqa.model.generation import Sampling
-from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.prompts import Task
 
 FIELDS = ("text", "output_id", "prob", "confidence", "finish_reason")  # of a row, beside its `id`; null where there is none
@@ -168,7 +169,8 @@ def run(job: Job, get_assessor: Callable[[], Assessor], preprocess: ImagePreproc
     done = answers.resume(items, options.batch_size)
     remaining = items[len(done) :]
     broken: list[str] = []
-    with tqdm(total=len(items), initial=len(done), desc=name, unit="question") as progress:
+    progress = tqdm(total=len(items), initial=len(done), desc=name, unit="question")
+    with progress, loaders_that_live("run the same command again to continue"):
         for batch, loaded in _batches(remaining, preprocess, options):
             rows = _answer_batch(batch, loaded, job.task, get_assessor, options)
             answers.append(rows)

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from depictqa.config import Config, require_file
+from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.errors import InputError
 from depictqa.model.abstractor import Abstractor
 from depictqa.model.clip import load_clip
@@ -13,7 +14,6 @@ from depictqa.model.delta import load_delta
 from depictqa.model.depictqa import DepictQA
 from depictqa.model.folder import read_json
 from depictqa.model.llm import PROJECTIONS, add_lora, as_folder, load_llm
-from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.model.siglip import load_siglip
 from depictqa.model.tokenizer import load_tokenizer
 from depictqa.model.vision import VisionEncoder

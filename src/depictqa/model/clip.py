@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from depictqa.errors import InputError
-from depictqa.model.vision import VisionEncoder, padding_mask
 from depictqa.model.folder import MODEL_FILES, check_complete, check_json, explain
+from depictqa.model.vision import VisionEncoder, padding_mask
 from depictqa.model.weights import load_torch_file
 
 # OpenAI's names -> transformers' names. The fused query/key/value projection is split in `_from_openai`.

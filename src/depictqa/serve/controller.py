@@ -225,7 +225,7 @@ def _as_refused(status: int, body: bytes) -> Refused:
 async def _last(chunks: AsyncGenerator[Chunk, None]) -> Chunk:
     chunk = Chunk()
     async with aclosing(chunks):
-        async for chunk in chunks:
+        async for chunk in chunks:  # noqa: B007  the last one is wanted
             pass
     return chunk
 

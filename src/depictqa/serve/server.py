@@ -177,7 +177,7 @@ class LogFile(logging.handlers.RotatingFileHandler):
 
     _complained = False
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, the name is logging's
+    def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             super().handleError(record)

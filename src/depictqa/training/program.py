@@ -15,6 +15,7 @@ from torch import distributed
 
 from depictqa.answers import write_text
 from depictqa.config import Config, load_config, parse_overrides, require_file, value_at
+from depictqa.data.loading import loaders_that_live
 from depictqa.data.training import (
     MicroBatches,
     TrainingItem,
@@ -22,7 +23,6 @@ from depictqa.data.training import (
     estimate_tokens,
     load_batches,
     read_mixture,
-    workers_that_live,
 )
 from depictqa.errors import InputError
 from depictqa.model.build import build_model, build_preprocessor, pick_device
@@ -98,7 +98,7 @@ def train(config_path: str, overrides: list[str], resume: str | None = None) -> 
     broken = _broken_samples(config, "training", data, log, known)
     validation = validation_set and _validation(config, validation_set, log)
     try:
-        with StopSignal() as stop, workers_that_live():
+        with StopSignal() as stop, loaders_that_live("continue with --resume auto"):
             step = run(engine, batches, plan, saving, validation, log, broken, stop, config.seed, first_step)
     finally:
         if log is not None:

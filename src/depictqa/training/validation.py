@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import distributed
 
-from depictqa.data.training import TrainingSet, load_batches
+from depictqa.data.training import Conversation, TrainingSet, load_batches
 from depictqa.evaluation.accuracy import evaluate
-from depictqa.data.training import Conversation
 from depictqa.model.depictqa import DepictQA
 from depictqa.model.generation import Sampling, generate
 from depictqa.training.broken import BrokenSamples

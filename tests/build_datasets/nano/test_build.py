@@ -113,7 +113,7 @@ def test_training_metas_have_the_published_form(training):
 
 
 def test_test_metas_have_the_published_form(testing):
-    for kind, items in metas(testing).items():
+    for items in metas(testing).values():
         assert len(items) == TESTED
         for item in items:
             assert item["query"] and item["answer"] and "conversations" not in item
