@@ -27,10 +27,10 @@ ROOT = Path(__file__).resolve().parents[1]
 import torch
 
 from depictqa.data.images import open_image
+from depictqa.inference import sharing
 from depictqa.inference.assessor import Assessor, Question
-from depictqa.model import sharing
+from depictqa.inference.generation import Sampling
 from depictqa.model.build import DTYPES
-from depictqa.model.generation import Sampling
 from depictqa.prompts import SINGLE_WORD_REQUEST, TASKS
 from train import SHAPES, make_items, make_model
 

@@ -15,7 +15,7 @@ MAY_IMPORT = {  # besides leaves
     "data": {"data"},
     "model": {"data", "model"},
     "evaluation": {"evaluation"},
-    "training": {"data", "evaluation", "model", "training"},
+    "training": {"data", "evaluation", "inference", "model", "training"},
     "inference": {"data", "model", "inference"},
     "api": {"data", "model", "inference"},
     "doctor": set(),

@@ -5,7 +5,7 @@ import numpy as np
 from conftest import image_path
 from depictqa.data.images import open_image
 from depictqa.inference.assessor import Question
-from depictqa.model.generation import Sampling
+from depictqa.inference.generation import Sampling
 from depictqa.prompts import TASKS
 
 GREEDY = Sampling(max_new_tokens=24)

@@ -8,8 +8,8 @@ from conftest import ARTIFACTS, golden, load_images
 from depictqa.config import resolve_path
 from depictqa.inference import assessor as module
 from depictqa.inference.assessor import Assessor, FeatureCache, Question
-from depictqa.model.confidence import brief_confidence
-from depictqa.model.generation import Sampling
+from depictqa.inference.confidence import brief_confidence
+from depictqa.inference.generation import Sampling
 from depictqa.prompts import TASKS
 from inference.questions import ASK, DESCRIBE, GREEDY, SameMeaning, mixed_questions, picture
 

@@ -13,8 +13,8 @@ from conftest import ARTIFACTS, DATA, golden
 from depictqa.config import load_config, resolve_path
 from depictqa.errors import InputError
 from depictqa.inference import assessor, program
+from depictqa.inference.confidence import brief_confidence
 from depictqa.inference.program import load_sentence_model
-from depictqa.model.confidence import brief_confidence
 from tests.inference.programs import call, make_config, make_root, read, start, write_meta
 
 LLMS = {"e2e": "llm_tiny", "e2e_legacy_false": "llm_tiny_bin"}

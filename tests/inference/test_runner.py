@@ -17,8 +17,8 @@ from depictqa.data.meta import Item
 from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.errors import InputError
 from depictqa.inference.assessor import Assessment
+from depictqa.inference.generation import Answer, Sampling
 from depictqa.inference.runner import FIELDS, Job, Options, run
-from depictqa.model.generation import Answer, Sampling
 from depictqa.prompts import TASKS
 from processes import kill_before, killed_before, no_room_beyond
 from tests.inference.programs import PROGRAM, call, make_config, make_root, read, write_meta

@@ -20,7 +20,7 @@ QUESTION = "Describe the quality."
 SLOW_WORKER = """
 import time
 from depictqa.serve import worker
-from depictqa.model.generation import Decoder
+from depictqa.inference.generation import Decoder
 
 def slow_step(decoder, real=Decoder.step):
     time.sleep(0.1)

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 FAILING_WORKER = """
 import torch
-from depictqa.model.generation import Decoder
+from depictqa.inference.generation import Decoder
 from depictqa.serve import worker
 
 def failing_step(decoder, real=Decoder.step, numbers=iter(range(10**9)), errors=[RuntimeError("a kernel failed")]):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from depictqa.inference.assessor import Assessor
-from depictqa.model.generation import Decoder, Sampling
+from depictqa.inference.generation import Decoder, Sampling
 from depictqa.serve.protocol import Chunk, Refused
 from depictqa.serve.worker_engine import Engine, Job
 from inference.questions import GREEDY, SameMeaning, mixed_questions

@@ -10,8 +10,8 @@ from depictqa.config import load_config, parse_overrides
 from depictqa.data.images import open_image
 from depictqa.errors import InputError
 from depictqa.inference.assessor import Assessor, Question
+from depictqa.inference.generation import Sampling
 from depictqa.model.build import build_model, build_preprocessor
-from depictqa.model.generation import Sampling
 from depictqa.prompts import TASKS
 from depictqa.training.curves import draw_curves
 from training.runs import launch, make_items, make_run, metrics_of, torchrun, train

@@ -20,10 +20,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, 
 from depictqa.prompts import FORMATS
 
 PACKAGE = "package:"
+BUNDLED = Path(__file__).parents[1] / "bundled"
 
 
 def resolve_path(value: str, folder: Path) -> str:
-    """An absolute path; `package:NAME/FILE` is found in the installed package NAME, without importing it.
+    """An absolute path; `package:NAME/FILE` is found in the installed package NAME, without importing it, or in the wheel
+    of depictqa, which brings the files of a package that it cannot depend on (setup.py).
 
     Raises:
         ValueError: the value cannot be a path (a NUL character, an unknown `~user`).
@@ -34,7 +36,9 @@ def resolve_path(value: str, folder: Path) -> str:
             spec = importlib.util.find_spec(name)
         except (ImportError, ValueError):
             return value
-        return str(Path(spec.origin).parent / rest) if spec and spec.origin else value
+        if spec and spec.origin:
+            return str(Path(spec.origin).parent / rest)
+        return str(BUNDLED / name / rest) if (BUNDLED / name / rest).exists() else value
     try:
         return str((folder / Path(value).expanduser()).resolve())
     except (RuntimeError, OSError) as error:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from depictqa.model.confidence import SentenceModel, asks_for_a_word, brief_confidence, detail_confidence, is_brief
+from depictqa.inference.confidence import SentenceModel, asks_for_a_word, brief_confidence, detail_confidence, is_brief
+from depictqa.inference.generation import Answer, Read, Sampling, generate
 from depictqa.model.depictqa import DepictQA
 from depictqa.model.fusion import Fused
-from depictqa.model.generation import Answer, Read, Sampling, generate
 from depictqa.prompts import SINGLE_WORD_REQUEST, Task
 
 

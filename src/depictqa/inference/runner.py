@@ -23,7 +23,7 @@ from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.errors import InputError
 from depictqa.files import append
 from depictqa.inference.assessor import Assessor, Question
-from depictqa.model.generation import Sampling
+from depictqa.inference.generation import Sampling
 from depictqa.prompts import Task
 
 FIELDS = ("text", "output_id", "prob", "confidence", "finish_reason")  # of a row, beside its `id`; null where there is none

@@ -38,7 +38,7 @@ class TrainingOutput(NamedTuple):  # a tuple: DeepSpeed looks for the loss in it
 
 
 class DepictQA(nn.Module):
-    """The model, ready to train (`forward`) or to be asked (`fuse_question`, then `model.generation`).
+    """The model, ready to train (`forward`) or to be asked (`fuse_question`, then `inference.generation`).
 
     Args:
         vision_encoder: frozen; its parameters are not part of a delta.

@@ -74,7 +74,7 @@ class Worker:
             InputError: a picture cannot be read.
         """
         from depictqa.inference.assessor import Question
-        from depictqa.model.generation import Sampling
+        from depictqa.inference.generation import Sampling
 
         def decode(name: str):
             return self.preprocess.load(pictures[name], name=NAMES[name], max_memory=MAX_DECODING_BYTES)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 
 from depictqa.inference.assessor import Assessor, Question
-from depictqa.model.generation import Answer, Decoder, Ends, Sampling
+from depictqa.inference.generation import Answer, Decoder, Ends, Sampling
 from depictqa.serve.protocol import Chunk, Problem, Refused, Usage
 
 log = logging.getLogger("depictqa.worker")

@@ -9,9 +9,9 @@ import torch
 
 from conftest import DATA, golden, image_path, load_images
 from depictqa.data.images import open_image
-from depictqa.model import sharing
+from depictqa.inference import sharing
+from depictqa.inference.generation import Decoder, Ends, Sampling, _choose, generate
 from depictqa.model.fusion import collate
-from depictqa.model.generation import Decoder, Ends, Sampling, _choose, generate
 from depictqa.prompts import TASKS
 
 RUNS = {"e2e": "llm_tiny", "e2e_legacy_false": "llm_tiny_bin"}

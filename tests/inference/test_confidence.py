@@ -3,8 +3,8 @@
 import pytest
 
 from conftest import ARTIFACTS, golden
-from depictqa.model.confidence import asks_for_a_word, brief_confidence, detail_confidence, is_brief
-from depictqa.model.generation import Answer
+from depictqa.inference.confidence import asks_for_a_word, brief_confidence, detail_confidence, is_brief
+from depictqa.inference.generation import Answer
 from depictqa.model.tokenizer import load_tokenizer
 from depictqa.prompts import TASKS
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from depictqa.model.generation import Answer
+from depictqa.inference.generation import Answer
 from depictqa.model.tokenizer import Tokenizer
 from depictqa.prompts import Task
 

@@ -14,10 +14,10 @@ import torch
 from torch import nn
 from transformers import DynamicCache
 
-from depictqa.model import sharing
+from depictqa.inference import sharing
+from depictqa.inference.sharing import Beginning
 from depictqa.model.depictqa import DepictQA
 from depictqa.model.fusion import Fused, collate
-from depictqa.model.sharing import Beginning
 from depictqa.model.tokenizer import Tokenizer
 
 Past = list[tuple[torch.Tensor, torch.Tensor]]  # keys and values of each layer, [1, heads, T, d]
