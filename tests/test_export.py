@@ -50,7 +50,7 @@ def test_any_program_reads_the_folder_without_lora(tmp_path):
 
 def test_a_merge_that_answers_otherwise_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "LEAST_AGREEMENT", 1.1)
-    with pytest.raises(InputError, match="what was written answers otherwise: 100.0% of the likeliest tokens agree"):
+    with pytest.raises(InputError, match="the exported model gives other answers: 100.0% of the likeliest tokens agree"):
         export(load_config(tiny_config(tmp_path)), tmp_path / "merged", torch.float32)
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
 

@@ -45,7 +45,7 @@ def test_a_second_run_is_refused(tmp_path):
 def test_another_file_is_refused_and_left_alone(tmp_path):
     path = tmp_path / "notes.jsonl"
     path.write_text('{"id": 1}\n')
-    with pytest.raises(InputError, match="notes.jsonl:1: not a line of a ledger"):
+    with pytest.raises(InputError, match="notes.jsonl:1: this line is not an entry of a ledger"):
         Ledger(path)
     assert path.read_text() == '{"id": 1}\n'
 

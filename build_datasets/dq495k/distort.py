@@ -177,7 +177,7 @@ def chosen_names(args: argparse.Namespace) -> list[str]:
         names = [name for name in every if name not in excluded]
         print(f"All: {len(every)}\nExclude: {len(every) - len(names)}\nAfter Exclude: {len(names)}")
     if absent := [name for name in names if not (folder / name).exists()]:
-        raise InputError(f"{folder}: {len(absent)} photos of the split are not there: {', '.join(absent[:SHOWN])}")
+        raise InputError(f"{folder}: {len(absent)} photos of the split do not exist: {', '.join(absent[:SHOWN])}")
     stems: dict[str, str] = {}
     for name in names:
         if (other := stems.setdefault(Path(name).stem, name)) != name:

@@ -55,12 +55,12 @@ def export(config: Config, out: Path, dtype: torch.dtype) -> tuple[float, float]
         written = _logits(load_llm(unfinished, torch.float32), prompts)
         tokenizer = load_tokenizer(unfinished)
         if any(tokenizer.encode(task.system) != model.tokenizer.encode(task.system) for task in TASKS.values()):
-            raise InputError(f"{out}: the tokenizer that was written gives other ids; nothing is kept")
+            raise InputError(f"{out}: the exported tokenizer gives other ids; nothing is kept")
         difference = (written - expected).abs().max().item()
         agreement = (written.argmax(-1) == expected.argmax(-1)).double().mean().item()
         if not agreement >= LEAST_AGREEMENT:
             raise InputError(
-                f"{out}: what was written answers otherwise: {agreement:.1%} of the likeliest tokens agree, logits differ "
+                f"{out}: the exported model gives other answers: {agreement:.1%} of the likeliest tokens agree, logits differ "
                 f"by up to {difference:.3g}; nothing is kept. Try --dtype fp32"
             )
         unfinished.rename(out)

@@ -87,7 +87,7 @@ class Ledger:
             try:
                 self._apply(json.loads(line))
             except (ValueError, KeyError, TypeError):
-                raise InputError(f"{self.path}:{number}: not a line of a ledger of paid calls") from None
+                raise InputError(f"{self.path}:{number}: this line is not an entry of a ledger of paid calls") from None
         self.spent += sum(self._open.values())  # sent by a run that died: charged, for all we know
         self._open.clear()
 

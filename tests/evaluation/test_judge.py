@@ -124,7 +124,7 @@ def test_a_bad_item_stops_before_anything_is_paid(tmp_path):
 
 def test_references_of_score_0_give_no_ratio():
     verdicts = (Verdict("a", "ok", (0.0, 3.0), "0 3", None),)
-    with pytest.raises(InputError, match="nothing to relate to"):
+    with pytest.raises(InputError, match="is undefined"):
         Judgement("v1", verdicts, Problems(), 0.0).figure
 
 

@@ -197,7 +197,7 @@ def test_two_metas_never_share_an_answer_file(refused, tmp_path):
 def test_a_broken_image_is_named_and_has_a_row(root, refused, tmp_path):
     (root / "broken.png").write_bytes(b"\x89PNG")
     line = refused([ITEM | {"image_A": "broken.png"}])
-    assert line.startswith("1 of 1 items have broken images (stopped: infer.max_broken lets 1% be; see 'error' in ")
+    assert line.startswith("1 of 1 items have broken images (stopped: infer.max_broken allows 1%; see 'error' in ")
     assert f"{root}/broken.png: not a readable image" in line
 
 

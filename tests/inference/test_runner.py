@@ -247,7 +247,7 @@ def test_too_many_broken_pictures_stop_the_run_and_lose_nothing(items, clean, tm
     whole = {number: items[number].image_paths[1].read_bytes() for number in (4, 7)}
     break_pictures(items, *whole)
     assessor = Echo()
-    with pytest.raises(InputError, match=r"^1 of 10 items have broken images \(stopped: infer.max_broken lets 0% be; see 'error' in .*jsonl\): .*9.png: "):
+    with pytest.raises(InputError, match=r"^1 of 10 items have broken images \(stopped: infer.max_broken allows 0%; see 'error' in .*jsonl\): .*9.png: "):
         answer(items, tmp_path / "answers", assessor)
     assert assessor.asked == ["Q0", "Q1", "Q2", "Q3", "Q5"]
     assert not (tmp_path / "answers" / f"{NAME}.json").exists()

@@ -137,5 +137,5 @@ def test_devices():
     assert pick_device("cpu").type == "cpu"
     assert pick_dtype("auto", torch.device("cpu")) == torch.float32
     if not torch.cuda.is_available():
-        with pytest.raises(InputError, match="torch sees no cuda here"):
+        with pytest.raises(InputError, match="PyTorch finds no cuda device"):
             pick_device("cuda")

@@ -81,7 +81,7 @@ def test_a_precision_that_cannot_be_is_refused(tmp_path, sections, message):
 def test_too_little_data_and_wrong_sizes_are_refused(tmp_path):
     with pytest.raises(InputError, match="1 epochs of 3 samples do not fill one optimizer step of 4 samples"):
         plan_from(load(tmp_path), 3, 1)
-    with pytest.raises(InputError, match="deepspeed.train_micro_batch_size_per_gpu: expected a number from 1 on, found 'auto'"):
+    with pytest.raises(InputError, match="deepspeed.train_micro_batch_size_per_gpu: expected a whole number >= 1, found 'auto'"):
         plan_from(load(tmp_path, train_micro_batch_size_per_gpu="auto"), 3, 1)
 
 

@@ -160,8 +160,8 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
 def _check_size(size: tuple[int, int], format: str, bytes_per_pixel: float, name: str, max_memory: int | None) -> None:
     width, height = size
     if width * height > (most := _most_pixels(bytes_per_pixel, max_memory)):
-        kind = f"of this kind ({format}) " if most < _most_pixels(FRUGAL, max_memory) else ""
-        raise InputError(f"{name}: {width} x {height} pixels; at most {most:,} {kind}are read")
+        kind = f" of this kind ({format})" if most < _most_pixels(FRUGAL, max_memory) else ""
+        raise InputError(f"{name}: {width} x {height} pixels; at most {most:,}{kind} are read")
 
 
 def _dearest(kinds: list[str]) -> float:

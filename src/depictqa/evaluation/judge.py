@@ -124,7 +124,7 @@ class Judgement:
             raise InputError(f"none of the {len(self.verdicts)} items was scored: {dict(self.statuses)}")
         means = self.scores.mean(axis=0)
         if means[0] == 0 and len(means) == 2:
-            raise InputError("the judge gave every reference answer 0: there is nothing to relate to")
+            raise InputError("the judge gave every reference answer 0: their ratio to the answers is undefined")
         return float(100 * means[1] / means[0]) if len(means) == 2 else float(means[0])
 
     @property

@@ -176,7 +176,7 @@ def run(job: Job, get_assessor: Callable[[], Assessor], preprocess: ImagePreproc
             answers.append(rows)
             broken += [row["error"] for row in rows if "error" in row]
             if len(broken) > options.max_broken * len(items):
-                what = f"stopped: infer.max_broken lets {options.max_broken:.0%} be"
+                what = f"stopped: infer.max_broken allows {options.max_broken:.0%}"
                 raise InputError(_describe(broken, len(items), answers.jsonl_path, what))
             progress.update(len(rows))
     rows = answers.finish(order)

@@ -51,7 +51,7 @@ class RequireKey:
         shown = dict(scope["headers"]).get(b"authorization", b"")
         if keys and not any([hmac.compare_digest(shown, f"Bearer {key}".encode()) for key in keys]):  # a list: all compared
             refused = Refused(
-                401, "invalid_key", "a key is needed, as 'Authorization: Bearer KEY'; there is none, or a wrong one"
+                401, "invalid_key", "the key is missing or wrong; expected the header 'Authorization: Bearer KEY'"
             )
             return await error_response(refused)(scope, receive, send)
         await self.app(scope, receive, send)

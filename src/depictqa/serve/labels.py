@@ -57,7 +57,7 @@ def assign(parts: Sequence[str | bytes]) -> tuple[dict[str, bytes], str]:
             continue
         slot, rest = _read_label(texts)
         if pictures and slot is None and rest:
-            raise _unclear(f"the text before picture {len(pictures) + 1} is no label that can be read ({_quote(rest[-1])})")
+            raise _unclear(f"the text before picture {len(pictures) + 1} is not a known label ({_quote(rest[-1])})")
         pictures.append((slot, part))
         question += rest
         texts = []

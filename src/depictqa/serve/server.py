@@ -125,10 +125,10 @@ class HttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(Refused(400, "invalid_http", "this is no HTTP request"))
+        self._refuse(Refused(400, "invalid_http", "this is not an HTTP request"))
 
     def _await_head(self) -> None:
-        too_slow = Refused(408, "too_slow", f"the request's headers were not here within {HEAD_SECONDS} s")
+        too_slow = Refused(408, "too_slow", f"the request's headers did not arrive within {HEAD_SECONDS} s")
         self._timer, self._head_bytes = self.loop.call_later(HEAD_SECONDS, self._refuse, too_slow), 0
 
     def _stop_waiting(self) -> None:

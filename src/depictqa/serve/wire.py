@@ -110,7 +110,7 @@ class LimitBody:
                 async with asyncio.timeout_at(deadline):
                     message = await receive()
             except TimeoutError:
-                raise Refused(408, "too_slow", f"the request's body was not here within {BODY_SECONDS} s") from None
+                raise Refused(408, "too_slow", f"the request's body did not arrive within {BODY_SECONDS} s") from None
             read += len(message.get("body", b""))
             is_whole = not message.get("more_body", False)
             if read > MAX_BODY_BYTES:

@@ -109,7 +109,7 @@ def read_state(path: str | Path) -> State:
         raise InputError(f"{path}: no training state; expected a folder like save_dir/state/step00000100") from None
     for name, digest in files.items():
         if not (path / name).is_file() or _digest(path / name) != digest:
-            raise InputError(f"{path}: this training state is broken: {name} is not the file that was written")
+            raise InputError(f"{path}: this training state is broken: {name} has changed since it was written")
     return state
 
 
@@ -131,7 +131,7 @@ def _load_without_code(path: str, map_location=None):
             return torch.load(path, map_location=map_location, weights_only=True)
         except pickle.UnpicklingError as error:
             reason = next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line), str(error)[:200])
-            raise InputError(f"{path}: this state holds more than tensors, and is not loaded ({reason})") from None
+            raise InputError(f"{path}: this state holds more than tensors and is not loaded ({reason})") from None
 
 
 def _pickle_enums_by_value() -> None:

@@ -34,7 +34,7 @@ def build_engine(model: DepictQA, config: Config, plan: Plan, device: torch.devi
         engine, *_ = deepspeed.initialize(model=model, model_parameters=trained, config=settings)
     except (DeepSpeedConfigError, AssertionError, AttributeError, TypeError, ValueError) as error:  # also pydantic's
         reason = " ".join(str(error).split())
-        raise InputError(f"{config.config_path}: deepspeed: DeepSpeed does not take this: {reason}") from error
+        raise InputError(f"{config.config_path}: deepspeed: DeepSpeed rejects this: {reason}") from error
     engine.module_state_dict = lambda **_: {}  # a state's weights are its delta; this would add a frozen tied lm_head
     return engine
 

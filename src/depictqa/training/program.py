@@ -132,7 +132,7 @@ def _read_validation(config: Config, max_missing: float) -> TrainingSet | None:
     items = read_mixture(metas, config.data.root_dir, where, is_first(), max_missing)
     if config.train.val_metric and config.deepspeed.get("zero_optimization", {}).get("stage") == 3:
         raise InputError(
-            f"{config.config_path}: train.val_metric: answers are as long as they are, and ZeRO stage 3 needs equal steps on "
+            f"{config.config_path}: train.val_metric: answers differ in length, but ZeRO stage 3 needs the same steps on "
             "every rank; expected null with deepspeed.zero_optimization.stage 3"
         )
     return TrainingSet(items, build_preprocessor(config), seed=None)

@@ -68,7 +68,7 @@ def plan_from(config: Config, length: int, world_size: int) -> Plan:
     for key in sizes:
         sizes[key] = config.deepspeed.get(key, 1)
         if not isinstance(sizes[key], int) or sizes[key] < 1:
-            raise InputError(f"{config.config_path}: deepspeed.{key}: expected a number from 1 on, found {sizes[key]!r}")
+            raise InputError(f"{config.config_path}: deepspeed.{key}: expected a whole number >= 1, found {sizes[key]!r}")
     return make_plan(length, world_size, *sizes.values(), config.train.epochs, config.train.warmup_rate)
 
 
@@ -100,7 +100,7 @@ def pick_precision(config: Config, device: torch.device) -> torch.dtype:
     if config.dtype not in ("auto", name):
         raise InputError(
             f"{config.config_path}: dtype is {config.dtype}, but deepspeed.fp16 and deepspeed.bf16 say {name}; "
-            "training goes by them: leave dtype at auto"
+            "training uses their precision: leave dtype at auto"
         )
     return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[name]
 

@@ -162,7 +162,7 @@ def test_mistakes_are_one_line(arguments, message, toy, monkeypatch, capsys):
 def test_absent_photos_of_the_split_are_said_before_anything_is_made(toy, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         run(monkeypatch, "refA_md", *CASES["refA_md test, one file of the split does not exist"]["args"])
-    assert "refs: 1 photos of the split are not there: absent.png" in capsys.readouterr().err
+    assert "refs: 1 photos of the split do not exist: absent.png" in capsys.readouterr().err
     assert not (toy / "out").exists()
 
 

@@ -73,7 +73,7 @@ async def _body(request: Request, max_bytes: int, seconds: float) -> bytes:
                 if len(body) > max_bytes:
                     raise Refused(413, "too_large", f"over {max_bytes / 1e6:g} MB")
     except TimeoutError:
-        raise Refused(408, "too_slow", f"the request was not here within {seconds:g} s") from None
+        raise Refused(408, "too_slow", f"the request did not arrive within {seconds:g} s") from None
     return bytes(body)
 
 

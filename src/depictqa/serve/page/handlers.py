@@ -101,7 +101,7 @@ class Handlers:
             raise gradio.Error("That answer is too old to vote on.", print_exception=False)
         about["votes"] = about.get("votes", 0) + 1
         if about["votes"] > MAX_VOTES:
-            raise gradio.Error("You have changed your mind often enough.", print_exception=False)
+            raise gradio.Error("This answer has had too many votes.", print_exception=False)
         try:
             self.votes.write(vote, about)
         except InputError as error:
@@ -135,7 +135,7 @@ class Handlers:
             raise Refused(400, "invalid_field", "expected a card's name and ids of pictures")
         found = {name: self.pictures.get(str(asked[name])) for name in PICTURES if asked.get(name)}
         if None in found.values():
-            raise Refused(410, "forgotten", "a picture is not held any more; please ask again")
+            raise Refused(410, "forgotten", "a picture is no longer held by the page's server; please ask again")
         return found
 
     def _remember(self, card: dict, fields: dict, pictures: dict[str, bytes]) -> dict:

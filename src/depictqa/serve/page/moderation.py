@@ -47,4 +47,4 @@ class Moderation:
         except (httpx.HTTPError, ValueError, KeyError, TypeError):
             raise Refused(503, "no_moderation", "questions cannot be checked now; please try again later") from None
         if is_flagged:
-            raise Refused(400, "moderated", "this question was refused by the moderation; please ask in another way")
+            raise Refused(400, "moderated", "moderation refused this question; please rephrase it")
