@@ -92,7 +92,7 @@ def _write(model: DepictQA, llm_folder: Path, folder: Path, dtype: torch.dtype) 
 
 @exit_cleanly
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m depictqa.export", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--cfg", default="config.yaml", help="the experiment's config.yaml (default: here)")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="new folder of the merged model")
     parser.add_argument("--dtype", choices=DTYPES, default="fp16", help="numbers of the file (default: fp16)")

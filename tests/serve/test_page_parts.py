@@ -19,12 +19,13 @@ from starlette.testclient import TestClient
 from depictqa.config import GradioSettings
 from depictqa.errors import InputError
 from depictqa.files import append
+from depictqa.prompts import TASKS
 from depictqa.serve.page.client import Client, HeldPictures
 from depictqa.serve.page.gate import EXAMPLES, Gate, routes
 from depictqa.serve.page.handlers import Handlers, Votes, words_of
-from depictqa.serve.page.layout import QUESTIONS, build_page, tasks
+from depictqa.serve.page.layout import SUGGESTIONS, build_page, tasks
 from depictqa.serve.page.moderation import Moderation
-from depictqa.serve.protocol import MAX_PICTURE_BYTES, MAX_QUESTION, TASKS, Chunk, Refused
+from depictqa.serve.protocol import MAX_PICTURE_BYTES, MAX_QUESTION, Chunk, Refused
 
 ROOT = Path(__file__).parents[2]
 DEFAULTS = ("What?", "Nano", 0, 0.9, 24)
@@ -395,7 +396,7 @@ def test_examples_are_complete(server):
 
 def test_every_set_of_pictures_has_its_task_and_questions():
     assert {row["name"] for row in tasks().values()} == {task.name for task in TASKS.values() if task.inference}
-    assert {row["kind"] for row in tasks().values()} == set(QUESTIONS)
+    assert {row["kind"] for row in tasks().values()} == set(SUGGESTIONS)
 
 
 @pytest.mark.parametrize("embed", [False, True])

@@ -183,7 +183,7 @@ def _settings(config: Config, items: list[TrainingItem]) -> dict[str, str]:
         data.update(repr((item.id, item.task.name, item.turns)).encode())
     settings = {"processes": str(distributed.get_world_size()), "data.train (sha256 of its items)": data.hexdigest()}
     for key in ("vision_encoder_path", "llm_path"):
-        settings[f"model.{key} (sha256 of its files)"] = digest(config.model[key])
+        settings[f"model.{key} (sha256 of its files)"] = digest(getattr(config.model, key))
     for dotted in RESUMED_WITH:
         value = value_at(config, dotted)
         settings[dotted] = repr(value.model_dump() if isinstance(value, BaseModel) else value)

@@ -222,7 +222,7 @@ def test_a_killed_noskip_run_goes_on_with_its_own_numbers(toy, monkeypatch, caps
 
 # many processes, kill -9, other machines
 
-TESTS = SCRIPTS.parents[1] / "tests"  # where `processes` is
+PATHS = f"{SCRIPTS.parents[1]}:{SCRIPTS.parents[1] / 'tests'}"  # `build_datasets` is looked for before the tests of that name
 FIFTY_KILLS = """
 import os, random, sys
 from build_datasets.dq495k import distort
@@ -253,7 +253,7 @@ distort.command("refAB_md")
 
 def start(program: list, *arguments: str, **options) -> subprocess.Popen:
     """`program` is what follows `python`."""
-    environment, output = os.environ | {"PYTHONPATH": str(TESTS)}, {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    environment, output = os.environ | {"PYTHONPATH": PATHS}, {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     return subprocess.Popen([sys.executable, *program, *arguments], text=True, env=environment, **output, **options)
 
 
