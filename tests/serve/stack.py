@@ -18,12 +18,12 @@ PICTURE = image_path("s10_84x84.png").read_bytes()
 OTHER = image_path("s06_33x47.png").read_bytes()
 QUESTION = "Describe the quality."
 SLOW_WORKER = """
-import time
+import os, time
 from depictqa.serve import worker
 from depictqa.inference.generation import Decoder
 
 def slow_step(decoder, real=Decoder.step):
-    time.sleep(0.1)
+    time.sleep(float(os.environ.get("STEP_SECONDS", 0.1)))
     return real(decoder)
 
 Decoder.step = slow_step
