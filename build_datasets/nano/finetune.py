@@ -33,9 +33,9 @@ from nano.photos import load_photos
 from nano.views import CLASS_NAMES, SHARE_OTHERS, Truth, crop, distort, draw_pair
 from x_distortion import CLASSES, UNSEEN_WITHOUT_REFERENCE
 
-SIDES = (160, 192, 224, 256, 288)  # of views, pixels
+SIDES = (160, 192, 224)  # of views, pixels
 DEV_EVERY = 9  # of the photos, how many are there for each that is tested on and not trained on
-HEAD_START_EPOCHS = 30
+HEAD_START_EPOCHS = 25
 AVERAGE = 0.998  # of the averaged weights that a step keeps
 WARM_UP = 200  # steps
 
@@ -160,7 +160,14 @@ class Run:
     def begin(self, batches: Iterator[tuple[torch.Tensor, Targets]], head_start_views: int) -> None:
         """ImageNet's weights, and heads that are trained on them."""
         self.model.encoder.load_state_dict(imagenet_weights(), strict=False)
-        head_start(self.model.encoder, self.model.heads, cache(self.model.encoder, batches, head_start_views), HEAD_START_EPOCHS)
+        path = self.folder / "head_start.pt"  # what it takes longest to make
+        if path.exists():
+            *statistics, targets = torch.load(path, weights_only=True)
+            cached = (*statistics, Targets(**targets))
+        else:
+            cached = cache(self.model.encoder, batches, head_start_views)
+            _save([*cached[:2], vars(cached[2])], path)
+        head_start(self.model.encoder, self.model.heads, cached, HEAD_START_EPOCHS)
         self.average.load_state_dict(self.model.state_dict())
 
     def step(self, pixels: torch.Tensor, targets: Targets, pace: float) -> dict[str, float]:
@@ -244,7 +251,7 @@ def main() -> None:
     parser.add_argument("--decay_from", type=int, help="pictures after which the learning rate falls")
     parser.add_argument("--frozen", type=int, default=-1, help="blocks that keep their weights, with the stem; -1: none")
     parser.add_argument("--batch", type=int, default=32, help="pictures of 224 x 224 in a batch; more of smaller ones")
-    parser.add_argument("--head_start", type=int, default=6000, help="pictures that the heads are trained on beforehand")
+    parser.add_argument("--head_start", type=int, default=10_000, help="pictures that the heads are trained on beforehand")
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--test_views", type=int, default=5000, help="pictures between tests")
     parser.add_argument("--save_minutes", type=float, default=2)

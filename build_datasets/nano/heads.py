@@ -25,13 +25,13 @@ class Judgement:
 
 
 class Heads(nn.Module):
-    """Linear maps on tokens and on their mean, after one hidden layer.
+    """One hidden layer, then linear maps: of the mean token for the whole picture, of each token for its cell.
 
     Args:
         width: channels of a token.
     """
 
-    def __init__(self, width: int, hidden: int = 512, dropout: float = 0.1):
+    def __init__(self, width: int, hidden: int = 512, dropout: float = 0.3):
         super().__init__()
         self.hidden = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Dropout(dropout))
         self.classes, self.present = nn.Linear(hidden, NUM_CLASSES), nn.Linear(hidden, NUM_CLASSES - 1)
@@ -40,11 +40,9 @@ class Heads(nn.Module):
 
     def forward(self, tokens: torch.Tensor) -> Judgement:
         """[B, N, C] ->"""
-        hidden = self.hidden(tokens)  # [B, N, hidden]
-        whole = hidden.mean(1)  # [B, hidden]
-        return Judgement(
-            self.classes(whole), self.present(whole), self.severity(whole), self.score(whole)[:, 0], self.cells(hidden)
-        )
+        whole = self.hidden(tokens.mean(1))  # [B, hidden]
+        cells = self.cells(self.hidden(tokens))  # [B, N, 13]
+        return Judgement(self.classes(whole), self.present(whole), self.severity(whole), self.score(whole)[:, 0], cells)
 
 
 @dataclass

@@ -16,7 +16,7 @@ from x_distortion import CLASSES, PAIRS, UNSEEN_WITHOUT_REFERENCE, add_distortio
 
 CLASS_NAMES = (None, *CLASSES)  # the order of the outputs; None: not distorted
 SEVERITIES = 6  # 0 (none) .. 5
-SHARE_CLEAN, SHARE_OF_TWO, SHARE_LOCAL = 0.2, 0.12, 0.1  # of pictures; the rest has one distortion all over
+SHARE_CLEAN, SHARE_OF_TWO, SHARE_LOCAL = 0.2, 0.12, 0.06  # of pictures; the rest has one distortion all over
 SHARE_SAVED = 0.1  # of pictures that go through a light JPEG in the end
 LEAST_DETAIL = 4  # mean magnitude of the Laplacian, grey levels
 SHARE_OTHERS = 0.15  # of views that show no photograph

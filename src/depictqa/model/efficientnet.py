@@ -31,6 +31,7 @@ STAGES = (  # blocks, kernel, stride of the first, expansion, channels
 TAPS = (0, 2, 4, 7, 10, 15)  # blocks whose maps are read
 STEM = 32  # channels
 BATCH_NORM_EPS = 1e-3
+OUTLIER = 8  # deviations, at which a statistic is cut off
 
 
 class Convolution(nn.Module):
@@ -129,9 +130,16 @@ class EfficientNetEncoder(nn.Module):
 
     def tokens(self, statistics: torch.Tensor) -> torch.Tensor:
         """[B, N, S] -> [B, N, C]: each cell beside the mean of all cells."""
-        statistics = (statistics - self.offset) * self.scale
-        context = statistics.mean(1, keepdim=True).expand_as(statistics)
-        return self.projection(torch.cat([statistics, context], dim=-1))
+        standard = self.standardise(statistics)
+        return self.project(standard, standard.mean(1, keepdim=True))
+
+    def standardise(self, statistics: torch.Tensor) -> torch.Tensor:
+        """[..., S] -> about 0, deviations of 1 between pictures; single cells may lie far out."""
+        return ((statistics - self.offset) * self.scale).clamp(-OUTLIER, OUTLIER)
+
+    def project(self, cells: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        """Standardised cells [B, N, S] and their picture's mean [B, 1, S] -> [B, N, C]."""
+        return self.projection(torch.cat([cells, context.expand_as(cells)], dim=-1))
 
 
 def cell_statistics(x: torch.Tensor, rows: int, columns: int) -> list[torch.Tensor]:

@@ -1,5 +1,6 @@
 """Fine-tuning the vision encoder, on tiny pictures: losses, the head start, going on after a kill, the figures."""
 
+import dataclasses
 import json
 import sys
 
@@ -62,10 +63,14 @@ def test_the_heads_learn_from_cached_statistics(pictures):
     model = finetune.Model()
     views = iter(finetune.Views(finetune.load_photos(pictures / "photos"), [], 4, 0))
     cached = cache(model.encoder, views, 8)
-    assert sum(len(statistics) for statistics, _ in cached) >= 8
+    means, cells, targets = cached
+    assert len(means) == len(cells) == len(targets.classes) == 2 * len(targets.order) >= 8
 
     def loss():
-        return float(np.mean([losses(model.heads(model.encoder.tokens(s.float())), t)["classes"].item() for s, t in cached]))
+        model.eval()
+        whole = model.encoder.standardise(means[:, None])
+        judged = model.heads(model.encoder.project(whole, whole))
+        return losses(dataclasses.replace(judged, cells=targets.cells), targets)["present"].item()
 
     before = loss()
     head_start(model.encoder, model.heads, cached, epochs=8)
