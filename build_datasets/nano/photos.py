@@ -2,9 +2,8 @@
 
     python build_datasets/nano/photos.py --out DIR      (Debian: needs apt-get and dpkg)
 
-makes the folder of training photos that ours was trained on, out of Debian's wallpaper packages: the photographs
-among them, scaled down until no trace of their compression is left. Any other folder of photos will do. The test
-photos come with scikit-image and scikit-learn and are never trained on.
+makes the folders of pictures that ours was trained on, out of Debian's packages (catalogue.py). Any other folder of
+photos will do. The test photos come with scikit-image and scikit-learn and are never trained on.
 """
 
 import argparse
@@ -17,28 +16,15 @@ import numpy as np
 from PIL import Image
 
 from build_datasets.dq495k.files import shrink
+from build_datasets.nano.catalogue import OTHERS, PHOTOGRAPHS
+from build_datasets.nano.rcc import read_rcc
 from depictqa.errors import InputError, exit_cleanly
-from depictqa.files import replacing
 
-SHORT_SIDE = 1080  # of a training photo, pixels
+SHORT_SIDE = 1440  # of a training photo, pixels, at most
+SMALLEST = 192  # short side of a training photo, pixels, at least
+SKY = (140, 175, 215)  # behind pictures that are cut out
 TEST_SHORT_SIDE = 224
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"}
-
-PHOTOGRAPHS = {  # package -> file names (or folders of plasma's wallpapers) that are photographs, chosen by eye
-    "lomiri-wallpapers-16.04": (
-        "Bridge_by_Sander_Klootwijk Dragonfly_by_Bolly Picture_0B_by_freespace Picture_1A_by_freespace "
-        "Wine_by_Jakkub_Mede aitzgorri_by_Aitzol_Berasategi free_by_Peter_Nerlich "
-        "friends_by_Aitzol_Berasategi greentock_by_Peter_Nerlich life_by_Aitzol_Berasategi "
-        "picosdeeuropa_by_Aitzol_Berasategi seeding_by_Clements_Engelhardt sunset_by_Aitzol_Berasategi"
-    ).split(),
-    "lomiri-wallpapers-20.04": ["Kleiber_by_Lukas_Baubkus"],
-    "mate-backgrounds": (
-        "Aqua Blinds Dune FreshFlower Garden GreenMeadow LadyBird RainDrops Storm TwoWings Wood YellowFlower"
-    ).split(),
-    "plasma-workspace-wallpapers": (
-        "BytheWater ColdRipple ColorfulCups EveningGlow FallenLeaf Kite OneStandsOut Path summer_1am"
-    ).split(),
-}
 
 TEST_PHOTOS = {  # name -> (package, file, whether it is wide enough to give two pictures, left and right)
     "astronaut": ("skimage", "data/astronaut.png", False),
@@ -82,38 +68,64 @@ def test_photos() -> Iterator[tuple[str, np.ndarray]]:
 
 
 def download(out: Path) -> int:
-    """Make the folder of training photos. Returns their number. Raises InputError where the packages hold others."""
-    out.mkdir(parents=True, exist_ok=True)
-    wanted = {name for names in PHOTOGRAPHS.values() for name in names}
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            subprocess.run(["apt-get", "download", "-qq", *PHOTOGRAPHS], cwd=folder, check=True)
-            for package in Path(folder).glob("*.deb"):
-                subprocess.run(["dpkg", "-x", package, folder], check=True)
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise InputError(f"Debian's packages could not be fetched ({error}); any folder of photos will do") from None
-        largest: dict[str, Path] = {}
-        for path in Path(folder).rglob("*"):
-            name = path.parents[2].name if "contents" in path.parts and len(path.parents) > 2 else path.stem
-            if name in wanted and path.suffix.lower() in SUFFIXES and "screenshot" not in path.name:
-                size = path.stat().st_size
-                if name not in largest or size > largest[name].stat().st_size:
-                    largest[name] = path
-        if missing := wanted - largest.keys():
-            raise InputError(f"Debian's packages lack {', '.join(sorted(missing))}; any folder of photos will do")
-        for name, path in sorted(largest.items()):
-            image = shrink(Image.open(path).convert("RGB"), SHORT_SIDE)
-            with replacing(out / f"{name}.jpg") as temporary:
-                image.save(temporary, format="JPEG", quality=93, subsampling=0)
-    return len(largest)
+    """Make the folders `photos` and `others` of training pictures in `out`.
+
+    Returns:
+        How many pictures there are.
+
+    Raises:
+        InputError: Debian's packages cannot be fetched, or hold other pictures.
+    """
+    saved = 0
+    for folder, packages in {"photos": PHOTOGRAPHS, "others": OTHERS}.items():
+        (out / folder).mkdir(parents=True, exist_ok=True)
+        for package, patterns in packages.items():
+            with tempfile.TemporaryDirectory() as there:
+                unpacked = unpack(package, Path(there))
+                for pattern in patterns:
+                    if not (paths := sorted(unpacked.glob(pattern))):
+                        raise InputError(f"Debian's {package} has no {pattern}; any folder of photos will do")
+                    for path in paths:
+                        name = "-".join([package, *path.relative_to(unpacked).with_suffix("").parts[2:]])  # usr/share
+                        saved += save_picture(path, out / folder / f"{name}.png")
+    return saved
+
+
+def unpack(package: str, folder: Path) -> Path:
+    """Fetch and unpack a Debian package, and the Qt resource files in it beside themselves. Raises InputError."""
+    try:
+        subprocess.run(["apt-get", "download", "-qq", package], cwd=folder, check=True)
+        (archive,) = folder.glob("*.deb")
+        subprocess.run(["dpkg", "-x", archive, folder / "unpacked"], check=True)
+    except (OSError, ValueError, subprocess.CalledProcessError) as error:
+        raise InputError(f"Debian's {package} could not be fetched ({error}); any folder of photos will do") from None
+    for path in (folder / "unpacked").rglob("*.rcc"):
+        for name, contents in read_rcc(path):
+            below = name.partition("/resource/")[2]
+            if Path(below).suffix in SUFFIXES:
+                (path.with_suffix("") / below).parent.mkdir(parents=True, exist_ok=True)
+                (path.with_suffix("") / below).write_bytes(contents)
+    return folder / "unpacked"
+
+
+def save_picture(path: Path, out: Path) -> bool:
+    """Scale down to SHORT_SIDE, put what is cut out on a sky, save; False where a picture is smaller than a view."""
+    with Image.open(path) as image:
+        if min(image.size) < SMALLEST:
+            return False
+        if image.mode in ("RGBA", "LA", "P"):
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, SKY), image)
+        shrink(image.convert("RGB"), SHORT_SIDE).save(out, compress_level=1)
+    return True
 
 
 @exit_cleanly
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Make the folder of photos that Nano was trained on (Debian).")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the photos")
+    parser = argparse.ArgumentParser(description="Make the folders of pictures that Nano is trained on (Debian).")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the pictures")
     out = parser.parse_args().out
-    print(f"{download(out)} photos in {out}")
+    print(f"{download(out)} pictures in {out}")
 
 
 if __name__ == "__main__":

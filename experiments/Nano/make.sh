@@ -1,7 +1,7 @@
 #!/bin/sh
 # Make Nano from a folder of photos: data, vision encoder, delta, answers about held-out photos, their accuracy.
 #   sh make.sh PHOTOS OUT [MINUTES] [ITEMS]      e.g. sh make.sh ~/photos ~/nano 30 20000
-# ours: python ../../build_datasets/nano/photos.py --out PHOTOS, then MINUTES 6.5 and ITEMS 60000 on an H100 (docs/nano.md)
+# ours: the photos of that time (docs/nano.md), MINUTES 6.5 and ITEMS 60000 on an H100; now photos.py makes DIR/photos
 # Everything goes to OUT; what is finished there is kept, what was interrupted goes on.
 cd "$(dirname "$0")" || exit
 here=$(pwd)
