@@ -32,6 +32,13 @@ worker.main()
 HELD_WORKER = SLOW_WORKER.replace("real(decoder)", "real(decoder) if next(steps) < 5 else time.sleep(10**6)").replace(
     "real=Decoder.step", "real=Decoder.step, steps=iter(range(10**6))"
 )  # one that stays in the middle of its first answer
+ENDLESS_WORKER = SLOW_WORKER.replace(
+    "worker.main()",
+    "from depictqa.inference.generation import Ends\n"
+    "Ends.finish_reason = lambda _, ids, sampling: 'length' if len(ids) >= sampling.max_new_tokens else None\n"
+    "worker.main()",
+)  # one whose answers end where the request says, or never
+NEVER = 10**6  # tokens
 
 
 def get(url: str, headers: dict | None = None) -> dict:
@@ -85,12 +92,13 @@ class Stack:
         return process
 
     def start_worker(
-        self, slow: bool = False, wait: bool = True, held: bool = False, **worker
+        self, slow: bool = False, wait: bool = True, held: bool = False, endless: bool = False, **worker
     ) -> tuple[subprocess.Popen, str]:
         """A worker that is registered, unless nobody waits for that: (process, url)."""
         path, url = self.config(**worker)
-        config = tiny_config(self.folder / path.stem, infer={"max_new_tokens": 400 if slow or held else 24})
-        code = HELD_WORKER if held else SLOW_WORKER if slow else None
+        longest = NEVER if endless else 400 if slow or held else 24
+        config = tiny_config(self.folder / path.stem, infer={"max_new_tokens": longest})
+        code = ENDLESS_WORKER if endless else HELD_WORKER if held else SLOW_WORKER if slow else None
         program = ("-c", code) if code else ("-m", "depictqa.serve.worker")
         process = self.start(program, "--cfg", config, "--serve_cfg", path)
         if wait:

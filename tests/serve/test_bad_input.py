@@ -223,7 +223,7 @@ def test_chat_bodies(name, stack):
 )
 def test_json_that_is_none(body, stack):
     with Watched(stack):
-        check(httpx.post(f"{stack.url}/v1/chat/completions", content=body, trust_env=False), "JSON")
+        check(httpx.post(f"{stack.url}/v1/chat/completions", content=body, trust_env=False, timeout=GIVE_UP_SECONDS), "JSON")
 
 
 def test_100_mb_of_json(stack):
@@ -306,7 +306,7 @@ def test_slow_headers_and_slow_bodies_hold_nobody_up(stack):
         for number, connection in enumerate(held):
             connection.sendall(b"GET /hea" if number % 2 else HEAD.format("b", 100_000).encode() + b"--b\r\n")
         with Watched(stack):
-            assert httpx.get(f"{stack.url}/health", trust_env=False).status_code == 200
+            assert httpx.get(f"{stack.url}/health", trust_env=False, timeout=GIVE_UP_SECONDS).status_code == 200
         held[1].settimeout(GIVE_UP_SECONDS)
         assert held[1].recv(4096).startswith(b"HTTP/1.1 408")
     finally:

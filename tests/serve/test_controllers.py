@@ -194,7 +194,7 @@ def test_a_worker_that_swallows_packets_holds_nobody_else_up(tmp_path):
     try:
         stack.start_controller()
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        httpx.post(f"{stack.url}/workers", json={"name": "Tiny", "url": url}, trust_env=False).raise_for_status()
+        httpx.post(f"{stack.url}/workers", json={"name": "Tiny", "url": url}, trust_env=False, timeout=GIVE_UP_SECONDS).raise_for_status()
 
         async def both() -> tuple[list[float], httpx.Response]:
             async with httpx.AsyncClient(trust_env=False, timeout=GIVE_UP_SECONDS) as client:

@@ -8,6 +8,7 @@ from depictqa.errors import InputError
 from depictqa.serve.controller import ORDERS, Controller, build_app
 from depictqa.serve.keys import bearer, read_keys
 from depictqa.serve.protocol import WorkerInfo
+from processes import GIVE_UP_SECONDS
 from tests.serve.stack import PICTURE, QUESTION, Stack, get, until
 
 KEYS, SECRET = ("key-one", "key-two"), ("the-secret",)
@@ -145,14 +146,14 @@ def test_a_stack_with_keys(tmp_path):
         path, url = stack.start_worker(wait=False)
         until(lambda: get(f"{stack.url}/v1/models", shown).get("data"))
         files, fields = {"a": ("a", PICTURE)}, {"question": QUESTION, "max_tokens": "4"}
-        assert httpx.post(f"{stack.url}/v1/assess", data=fields, files=files, trust_env=False).status_code == 401
+        assert httpx.post(f"{stack.url}/v1/assess", data=fields, files=files, trust_env=False, timeout=GIVE_UP_SECONDS).status_code == 401
         assert (
-            httpx.post(f"{stack.url}/v1/assess", data=fields, files=files, headers=shown, trust_env=False).status_code == 200
+            httpx.post(f"{stack.url}/v1/assess", data=fields, files=files, headers=shown, trust_env=False, timeout=GIVE_UP_SECONDS).status_code == 200
         )
         for headers in {}, shown:
-            assert httpx.post(f"{url}/assess", data=fields, files=files, headers=headers, trust_env=False).status_code == 401
-            assert httpx.get(f"{url}/status", headers=headers, trust_env=False).status_code == 401
-        assert httpx.get(f"{url}/health", trust_env=False).status_code == 200
-        assert httpx.get(f"{url}/status", headers=bearer(SECRET), trust_env=False).status_code == 200
+            assert httpx.post(f"{url}/assess", data=fields, files=files, headers=headers, trust_env=False, timeout=GIVE_UP_SECONDS).status_code == 401
+            assert httpx.get(f"{url}/status", headers=headers, trust_env=False, timeout=GIVE_UP_SECONDS).status_code == 401
+        assert httpx.get(f"{url}/health", trust_env=False, timeout=GIVE_UP_SECONDS).status_code == 200
+        assert httpx.get(f"{url}/status", headers=bearer(SECRET), trust_env=False, timeout=GIVE_UP_SECONDS).status_code == 200
     finally:
         stack.close()

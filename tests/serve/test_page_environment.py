@@ -5,6 +5,7 @@ import signal
 import httpx
 import pytest
 
+from processes import GIVE_UP_SECONDS
 from tests.serve.stack import Stack, until
 
 pytestmark = pytest.mark.slow
@@ -12,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(url, trust_env=False).status_code == 200
+        return httpx.get(url, trust_env=False, timeout=GIVE_UP_SECONDS).status_code == 200
     except httpx.HTTPError:
         return False
 

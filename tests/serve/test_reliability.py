@@ -97,7 +97,7 @@ def test_overload_is_refused_at_once_and_what_is_taken_is_answered(stack):
 
 
 def test_two_hundred_clients_that_leave_at_the_first_word(stack):
-    _, worker_url = stack.start_worker(slow=True, limit_model_concurrency=8, limit_waiting=200)
+    _, worker_url = stack.start_worker(endless=True, limit_model_concurrency=8, limit_waiting=200)
     lines_read = []
 
     async def one(client, number):
@@ -194,7 +194,7 @@ def test_a_worker_stays_well_while_its_controller_is_down(stack):
     seconds = []
     for _ in range(100):
         began = time.monotonic()
-        assert httpx.get(f"{url}/health", trust_env=False).status_code == 200
+        assert httpx.get(f"{url}/health", trust_env=False, timeout=GIVE_UP_SECONDS).status_code == 200
         seconds.append(time.monotonic() - began)
     note("the controller is down: p99 of a worker's health", sorted(seconds)[98], 0.1)
     stack.start_controller()

@@ -160,7 +160,7 @@ def test_what_is_no_http_is_told_so_in_the_form_of_all_errors(address):
 
 
 def test_many_requests_on_one_connection(address):
-    with httpx.Client(base_url=f"http://{address[0]}:{address[1]}", trust_env=False) as client:
+    with httpx.Client(base_url=f"http://{address[0]}:{address[1]}", trust_env=False, timeout=GIVE_UP_SECONDS) as client:
         assert [client.get("/", headers={"x": "y" * 30_000}).text for _ in range(5)] == ["ok"] * 5
 
 

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from conftest import tiny_config
+from processes import GIVE_UP_SECONDS
 from tests.serve.stack import OTHER, PICTURE, QUESTION, ROOT, Stack, chunks, get, until
 
 pytestmark = pytest.mark.slow
@@ -231,18 +232,18 @@ def test_openai_client_gets_the_picture_that_a_text_names(stack, openai_ask):
 def test_a_field_that_is_given_twice_is_refused(stack):
     for files, data in (([("a", PICTURE), ("a", OTHER)], []), ([("a", PICTURE)], [1, 2])):
         fields = {"question": QUESTION, "seed": data}
-        response = httpx.post(f"{stack.url}/v1/assess", data=fields, files=files, trust_env=False)
+        response = httpx.post(f"{stack.url}/v1/assess", data=fields, files=files, trust_env=False, timeout=GIVE_UP_SECONDS)
         assert response.status_code == 400 and "given twice" in response.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"[" * 10_000, b"{}", b'{"messages": []}', b'{"messages": [1]}', b"\xff"])
 def test_bad_json_is_refused(stack, body):
-    response = httpx.post(f"{stack.url}/v1/chat/completions", content=body, trust_env=False)
+    response = httpx.post(f"{stack.url}/v1/chat/completions", content=body, trust_env=False, timeout=GIVE_UP_SECONDS)
     assert response.status_code == 400 and response.json()["error"]["message"]
 
 
 def test_client_that_leaves_frees_its_slot(own_stack):
-    _, worker_url = own_stack.start_worker(slow=True, limit_model_concurrency=1, limit_waiting=1)
+    _, worker_url = own_stack.start_worker(endless=True, limit_model_concurrency=1, limit_waiting=1)
     with own_stack.stream(a=PICTURE, confidence=False) as first:
         lines = first.iter_lines()
         until(lambda: json.loads(next(lines))["text"])
@@ -271,7 +272,7 @@ def test_killed_worker_is_a_typed_error_and_the_next_question_goes_elsewhere(own
     refused = own_stack.post(a=PICTURE)
     assert refused.status_code == 503 and "no worker is up" in refused.json()["error"]["message"]
     own_stack.start_worker()
-    httpx.post(f"{own_stack.url}/workers", json={"name": "Tiny", "url": url}, trust_env=False)  # as if not yet noticed
+    httpx.post(f"{own_stack.url}/workers", json={"name": "Tiny", "url": url}, trust_env=False, timeout=GIVE_UP_SECONDS)  # as if not yet noticed
     for _ in range(2):
         assert own_stack.post(a=PICTURE, max_tokens=4).status_code == 200
 
