@@ -59,36 +59,26 @@ Set = Annotated[list[str] | None, typer.Option(help="override a key of the confi
 Json = Annotated[bool, typer.Option("--json", help="print JSON, one object a line")]
 
 
-@app.command()
-def describe(
-    images: Annotated[list[Path], typer.Argument(help="image files")],
-    reference: Reference = None,
-    model: ModelName = "nano",
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    set: Set = None,
-    as_json: Json = False,
-) -> None:
-    """Describe the quality of images."""
-    dq = _load(model, device, dtype, set)
-    for image in images:
-        _print(dq.describe(image, reference), as_json, image=str(image))
+def _add_about_images(name: str, meaning: str) -> None:
+    """A command that asks the same about each of several images, by the method of that name."""
+
+    @app.command(name, help=meaning)
+    def run(
+        images: Annotated[list[Path], typer.Argument(help="image files")],
+        reference: Reference = None,
+        model: ModelName = "nano",
+        device: Device = "auto",
+        dtype: Dtype = "auto",
+        set: Set = None,
+        as_json: Json = False,
+    ) -> None:
+        dq = _load(model, device, dtype, set)
+        for image in images:
+            _print(getattr(dq, name)(image, reference), as_json, image=str(image))
 
 
-@app.command()
-def distortions(
-    images: Annotated[list[Path], typer.Argument(help="image files")],
-    reference: Reference = None,
-    model: ModelName = "nano",
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    set: Set = None,
-    as_json: Json = False,
-) -> None:
-    """Name the distortions of images."""
-    dq = _load(model, device, dtype, set)
-    for image in images:
-        _print(dq.distortions(image, reference), as_json, image=str(image))
+_add_about_images("describe", "Describe the quality of images.")
+_add_about_images("distortions", "Name the distortions of images.")
 
 
 @app.command()
