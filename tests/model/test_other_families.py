@@ -1,8 +1,11 @@
 """Another vision encoder and another LLM family, by config alone: tiny random SigLIP and Qwen2.5 train, answer and merge."""
 
 
+import shutil
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM, SiglipVisionConfig, SiglipVisionModel
 
 from conftest import image_path, tiny_config
@@ -74,6 +77,15 @@ def test_what_is_no_known_encoder_is_refused(tmp_path, qwen):
     with pytest.raises(InputError, match="expected a vision encoder of type clip, .*siglip.*; found 'qwen2'"):
         load_vision_encoder(qwen, "local")
     with pytest.raises(InputError, match=f"{tmp_path}/config.json: cannot be read as JSON"):
+        load_vision_encoder(tmp_path, "local")
+
+
+def test_weights_that_a_siglip_folder_lacks_are_not_made_up(siglip, tmp_path):
+    weights = load_file(siglip / "model.safetensors")
+    name = next(name for name in weights if "encoder.layers.1" in name)
+    shutil.copyfile(siglip / "config.json", tmp_path / "config.json")
+    save_file({key: value for key, value in weights.items() if key != name}, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=f"{tmp_path}: 1 weights of its config.json are in none of its files: {name}"):
         load_vision_encoder(tmp_path, "local")
 
 

@@ -6,6 +6,7 @@ import torch
 from transformers import SiglipVisionModel
 
 from depictqa.errors import InputError
+from depictqa.model.folder import MODEL_FILES, check_complete, check_json, explain
 from depictqa.model.vision import VisionEncoder
 
 
@@ -28,8 +29,10 @@ def load_siglip(path: Path, feature_type: str) -> SiglipEncoder:
     """Load a frozen encoder in float32. Raises InputError: the folder holds no SigLIP, or global features are asked for."""
     if feature_type != "local":
         raise InputError(f"{path}: model.vision_feature_type: SigLIP has local features only, found '{feature_type}'")
+    check_json(path, MODEL_FILES)
     try:
-        vit = SiglipVisionModel.from_pretrained(path, dtype=torch.float32)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path}: not a SigLIP folder ({str(error).splitlines()[0]})") from None
+        vit, found = SiglipVisionModel.from_pretrained(path, dtype=torch.float32, output_loading_info=True)
+    except Exception as error:  # a broken file may lead transformers to any
+        raise explain(path, "not a SigLIP model folder", error) from error
+    check_complete(path, set(found["missing_keys"]))
     return SiglipEncoder(vit).eval().requires_grad_(False)
