@@ -20,18 +20,21 @@ stop() {
     wait
 }
 
-trap 'stop; exit 130' INT
-trap 'stop; exit 143' TERM HUP
+# A trap only takes note: one that stopped the parts at once would miss the part that is just being started.
+asked=
+trap 'asked=130' INT
+trap 'asked=143' TERM HUP
 
 start controller --cfg serve.yaml
 start worker --cfg config.yaml --serve_cfg serve.yaml
 start web --cfg serve.yaml
 
-while :; do
+while [ -z "$asked" ]; do
     for part in $running; do
         if ! kill -0 "${part#*:}" 2>/dev/null; then
             wait "${part#*:}"
             code=$?
+            [ -z "$asked" ] || break 2  # the same Ctrl-C ended the part
             echo "error: the ${part%:*} has ended (its own words are above); stopping the demo" >&2
             stop
             exit $code
@@ -40,3 +43,5 @@ while :; do
     sleep 1 &
     wait $!  # a plain sleep would hold a signal back
 done
+stop
+exit "$asked"

@@ -333,9 +333,11 @@ def test_a_script_of_the_base_wants_an_experiment_around_it(fake_python, tmp_pat
 PART = """#!/bin/sh
 trap 'echo "ended: $2"; exit 0' TERM
 echo "started: $2"
+if [ "$2" = "depictqa.serve.$SIGNALS" ]; then kill -TERM $PPID; fi
+: > "$0.$2"
 n=0
 while [ $n -lt 600 ]; do
-    if [ "$2" = "depictqa.serve.$FAILS" ]; then exit 2; fi
+    if [ "$2" = "depictqa.serve.$FAILS" ] && [ -e "$0.depictqa.serve.web" ]; then exit 2; fi
     sleep 0.1 & wait $!
     n=$((n + 1))
 done
@@ -349,14 +351,16 @@ def heed_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def start_demo(tmp_path, shell: str, fails: str = "") -> subprocess.Popen:
+def start_demo(tmp_path, shell: str, fails: str = "", signals: str = "") -> subprocess.Popen:
+    """Three scripts in place of the parts: `fails` names one that ends when all have started, `signals` one that asks the
+    demo to end the moment it starts."""
     part = tmp_path / "part"
     part.write_text(PART)
     part.chmod(0o755)
     return subprocess.Popen(
         [shell, EXPERIMENTS / "_base_/launch_demo.sh"],
         cwd=EXPERIMENTS / "Nano",
-        env=os.environ | {"PYTHON": str(part), "FAILS": fails},
+        env=os.environ | {"PYTHON": str(part), "FAILS": fails, "SIGNALS": signals},
         preexec_fn=heed_signals,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -377,6 +381,13 @@ def test_demo_shuts_down_cleanly(shell, name, status, tmp_path):
     demo.send_signal(getattr(signal, name))
     out, _ = demo.communicate(timeout=GIVE_UP_SECONDS)
     assert demo.returncode == status
+    assert ended(out) == PARTS
+
+
+@pytest.mark.parametrize("part", ["controller", "worker", "web"])
+def test_demo_misses_no_part_when_it_is_stopped_while_it_starts(part, tmp_path):
+    out, _ = (demo := start_demo(tmp_path, "sh", signals=part)).communicate(timeout=GIVE_UP_SECONDS)
+    assert demo.returncode == 143
     assert ended(out) == PARTS
 
 
