@@ -35,9 +35,16 @@ from depictqa.prompts import SINGLE_WORD_REQUEST, TASKS
 from train import SHAPES, make_items, make_model
 
 QUESTION = "Compared with the reference, which image has the better quality, Image A or Image B?"
-WHOLE = {"LEAST_SAVED": float("inf"), "shared_tokens": lambda *_: 0}  # of `sharing`: everything is read for every question
+WHOLE = {
+    "LEAST_SAVED": float("inf"),
+    "shared_tokens": lambda *_: 0,
+}  # of `sharing`: everything is read for every question
 VOTE = {"shared": (16, WHOLE | {"LEAST_SAVED": sharing.LEAST_SAVED}), "batches": (16, WHOLE), "singles": (1, WHOLE)}
-CONFIDENCE = {"shared": (16, WHOLE | {"shared_tokens": sharing.shared_tokens}), "whole": (16, WHOLE), "singles": (1, WHOLE)}
+CONFIDENCE = {
+    "shared": (16, WHOLE | {"shared_tokens": sharing.shared_tokens}),
+    "whole": (16, WHOLE),
+    "singles": (1, WHOLE),
+}
 
 
 def ask(assessor: Assessor, pairs: list[Question], batch: int, tokens: int, confidence: bool) -> tuple[float, list]:
@@ -54,10 +61,14 @@ def main() -> None:
     parser.add_argument("--model", choices=[*SHAPES, "nano"], default="30m")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--dtype", nargs="+", choices=DTYPES, help="one or several; default: fp32 on cpu, bf16 on cuda")
-    parser.add_argument("--pictures", type=int, default=9, help="distorted pictures of the reference (default: 9, 36 pairs)")
+    parser.add_argument(
+        "--pictures", type=int, default=9, help="distorted pictures of the reference (default: 9, 36 pairs)"
+    )
     parser.add_argument("--tokens", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--confidence", action="store_true", help="questions that need a follow-up for their confidence")
+    parser.add_argument(
+        "--confidence", action="store_true", help="questions that need a follow-up for their confidence"
+    )
     args = parser.parse_args()
     ways, query = (CONFIDENCE, QUESTION) if args.confidence else (VOTE, QUESTION + SINGLE_WORD_REQUEST)
     dtypes = args.dtype or ["bf16" if args.device == "cuda" else "fp32"]

@@ -94,7 +94,10 @@ async def measure(url: str, pid: int, questions: int, rounds: int) -> None:
             rss = next(int(line.split()[1]) / 1000 for line in status.splitlines() if line.startswith("VmRSS"))
             tabs = "a tab for each question" if number % 2 else f"{CLIENTS} tabs"
             files = len(os.listdir(f"/proc/{pid}/fd"))
-            print(f"{questions} questions, {tabs}: {questions / seconds:.0f}/s, RSS {rss:.1f} MB, {files} open files", flush=True)
+            print(
+                f"{questions} questions, {tabs}: {questions / seconds:.0f}/s, RSS {rss:.1f} MB, {files} open files",
+                flush=True,
+            )
 
 
 def main() -> None:

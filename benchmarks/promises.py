@@ -28,7 +28,9 @@ def main() -> int:
     os.chdir(ROOT)
     failed = pytest.main([*FILES, "-q", "-k", args.k, "-p", "no:cacheprovider"])
     load, _, _ = os.getloadavg()
-    print(f"\n{os.cpu_count()} cores, load {load:.1f} at the end\n\n| promise | at most | measured | |\n|---|---|---|---|")
+    print(
+        f"\n{os.cpu_count()} cores, load {load:.1f} at the end\n\n| promise | at most | measured | |\n|---|---|---|---|"
+    )
     print("\n".join(figure.line for figure in promises.figures.values()))
     return int(failed != 0 or not all(figure.kept for figure in promises.figures.values()))
 

@@ -40,7 +40,9 @@ from processes import free_port
 CLIENTS = 16
 PACE = 300  # requests a second, spread evenly: the load that is promised
 QUESTIONS = {
-    "a word": {"question": "What is the main distortion in this image? Answer the question using a single word or phrase."},
+    "a word": {
+        "question": "What is the main distortion in this image? Answer the question using a single word or phrase."
+    },
     "a description": {"question": "Describe the quality of this image and give your reasons.", "confidence": "false"},
     "a description, its confidence": {"question": "Describe the quality of this image and give your reasons."},
 }
@@ -181,7 +183,9 @@ class InstantWorker:
             await request.body()
             return PlainTextResponse(lines, media_type="application/x-ndjson")
 
-        settings = uvicorn.Config(Starlette(routes=[Route("/assess", assess, methods=["POST"])]), port=0, log_level="error")
+        settings = uvicorn.Config(
+            Starlette(routes=[Route("/assess", assess, methods=["POST"])]), port=0, log_level="error"
+        )
         self.server = uvicorn.Server(settings)
         threading.Thread(target=self.server.run, daemon=True).start()
         while not self.server.started:
@@ -266,7 +270,9 @@ def main() -> None:
     parser.add_argument(
         "--questions", type=int, default=12, help="asked one at a time in a round; 4 times as many by 16 clients"
     )
-    parser.add_argument("--seconds", type=float, default=10, help="how long the controller is asked at its pace in a round")
+    parser.add_argument(
+        "--seconds", type=float, default=10, help="how long the controller is asked at its pace in a round"
+    )
     parser.add_argument("--only", choices=("nano", "controller"), help="one of the two measurements")
     parser.add_argument("--soak", type=float, help="seconds: measure memory and open files instead")
     args = parser.parse_args()

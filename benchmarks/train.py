@@ -44,7 +44,9 @@ VARIANTS = ("ours", "plain")
 TOKENIZER = ROOT / "tests" / "data" / "artifacts" / "llm_tiny"  # its ids are below every vocabulary here
 PICTURE = (300, 400)  # height, width: 224 x 299 after scaling, a crop of it in training
 QUESTION = "Which of the two images, Image A or Image B, is closer to the reference, and what distortions do they show?"
-ANSWER = "Image A is closer: it has a slight blur, while Image B shows strong noise and pale colours in the whole picture."
+ANSWER = (
+    "Image A is closer: it has a slight blur, while Image B shows strong noise and pale colours in the whole picture."
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,9 @@ SHAPES = {
 MICRO_BATCHES = {"30m": 1, "7b": 4, "nano": 16}  # of `ours`
 
 
-def make_model(name: str, device: torch.device, dtype: torch.dtype, attention: str) -> tuple[DepictQA, ImagePreprocessor]:
+def make_model(
+    name: str, device: torch.device, dtype: torch.dtype, attention: str
+) -> tuple[DepictQA, ImagePreprocessor]:
     """A model in training mode. Nano has its real weights."""
     if name == "nano":
         config = load_config(ROOT / "experiments" / "Nano" / "config.yaml", {"model.delta_path": None})
@@ -295,7 +299,8 @@ def main() -> None:
         results[variant].append(result)
         print(f"{variant:6} {result['samples_per_s']:8.3f} samples/s", file=sys.stderr)
     medians = {
-        variant: {key: statistics.median(row[key] for row in rows) for key in rows[0]} for variant, rows in results.items()
+        variant: {key: statistics.median(row[key] for row in rows) for key in rows[0]}
+        for variant, rows in results.items()
     }
     ours, plain = medians["ours"], medians["plain"]
     threads = f", {torch.get_num_threads()} threads" if args.device == "cpu" else f" ({torch.cuda.get_device_name()})"

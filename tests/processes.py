@@ -55,7 +55,9 @@ def kill_before(number: int, folder: Path) -> None:
     folder, operations = os.path.abspath(folder), itertools.count(1)
 
     def hook(event, arguments):
-        if event not in ("open", "os.mkdir", "os.rename", "os.remove") or not isinstance(arguments[0], str | bytes | Path):
+        if event not in ("open", "os.mkdir", "os.rename", "os.remove") or not isinstance(
+            arguments[0], str | bytes | Path
+        ):
             return
         if os.path.abspath(os.fsdecode(arguments[0])).startswith(folder) and next(operations) == number:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -71,7 +71,10 @@ def test_every_kind_of_image_gives_the_same_answer(dq):
         (b"text", "Image A: not a readable image"),
         (np.zeros((4, 4, 3)), r"Image A: expected .* a uint8 array \[H, W, 3\], found float64 \[4, 4, 3\]"),
         (np.zeros((3, 40, 40), np.uint8), r"found uint8 \[3, 40, 40\]"),
-        (torch.full((3, 40, 40), 255.0), r"Image A: expected a tensor \[3, H, W\] with values in \[0, 1\], found .* 255"),
+        (
+            torch.full((3, 40, 40), 255.0),
+            r"Image A: expected a tensor \[3, H, W\] with values in \[0, 1\], found .* 255",
+        ),
         (torch.full((3, 40, 40), float("nan")), "Image A: expected a tensor"),
         (7, "Image A: expected a path, bytes, a PIL image or .*, found int"),
     ],
@@ -89,7 +92,7 @@ def test_an_answer_says_how_it_ended_and_what_it_is_made_of(dq):
     plain = json.loads(json.dumps(answer.to_dict()))
     assert plain["text"] == answer.text and len(plain["tokens"]) == len(answer.tokens) and "images" not in plain
     shown = answer._repr_html_()
-    assert shown.count("<img src=\"data:image/jpeg;base64,") == 1 and "Image A" in shown
+    assert shown.count('<img src="data:image/jpeg;base64,') == 1 and "Image A" in shown
     with pytest.raises(AttributeError):
         answer.text = "other"
 
@@ -110,7 +113,12 @@ def test_comparing_gives_a_verdict_of_its_own(dq, monkeypatch):
     comparison = dq.compare(A, B)
     assert comparison.better in ("a", "b", None) and comparison.task == "quality_compare_noref"
     told, verdict = dq.ask_many([depictqa.Question(comparison.question, A, B)] * 2)
-    for text, better in (("Image A", "a"), ("Image B.", "b"), ("Both", None), ("Image A is sharper than Image B", None)):
+    for text, better in (
+        ("Image A", "a"),
+        ("Image B.", "b"),
+        ("Both", None),
+        ("Image A is sharper than Image B", None),
+    ):
         changed = depictqa.Answer(**vars(verdict) | {"text": text, "confidence": 0.25})
         monkeypatch.setattr(dq, "ask_many", lambda _, found=(told, changed): found)
         comparison = dq.compare(A, B)
@@ -138,5 +146,7 @@ def test_models_are_found_by_name_folder_or_file(tmp_path):
     assert find_config("nano").parent.name == find_config("NANO").parent.name == "Nano"
     config = tiny_config(tmp_path)
     assert find_config(tmp_path) == find_config(config) == config
-    with pytest.raises(depictqa.InputError, match="none: no such model; expected a folder with a config.yaml, or one of .*nano"):
+    with pytest.raises(
+        depictqa.InputError, match="none: no such model; expected a folder with a config.yaml, or one of .*nano"
+    ):
         find_config("none")

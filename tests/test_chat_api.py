@@ -27,7 +27,13 @@ def requests(*items):
 
 
 def run(server, items, tmp_path, **options):
-    settings = {"model": "m", "base_url": server.url, "timeout": GIVE_UP_SECONDS, "backoff": 0.01, "max_tokens": 5} | options
+    settings = {
+        "model": "m",
+        "base_url": server.url,
+        "timeout": GIVE_UP_SECONDS,
+        "backoff": 0.01,
+        "max_tokens": 5,
+    } | options
     replies = {}
     totals = ask(requests(*items), Options(**settings), tmp_path / "ledger.jsonl", lambda r: replies.update({r.key: r}))
     assert sum(totals.counts.values()) == len(replies)
@@ -73,7 +79,14 @@ def test_a_call_that_hangs_is_made_again(tmp_path):
 
 @pytest.mark.slow
 def test_answers_that_are_none_are_typed_and_final(tmp_path):
-    script = {"r": ["refusal"], "f": ["filter"], "x": ["400:content_filter"], "c": ["cut"], "b": ["400"], "e": ["empty"]}
+    script = {
+        "r": ["refusal"],
+        "f": ["filter"],
+        "x": ["400:content_filter"],
+        "c": ["cut"],
+        "b": ["400"],
+        "e": ["empty"],
+    }
     with ChatServer(script) as server:
         replies, totals = run(server, script, tmp_path, retries=1)
         statuses = {item: reply.status for item, reply in replies.items()}
@@ -240,7 +253,8 @@ def test_images_travel_as_data_urls(tmp_path):
     system, user = server.bodies[0]["messages"]
     assert system == {"role": "system", "content": "s"}
     assert (
-        user["content"][1]["image_url"]["url"] == f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
+        user["content"][1]["image_url"]["url"]
+        == f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
     )
     assert server.headers[0]["authorization"] == "Bearer secret"
     assert "secret" not in (tmp_path / "l.jsonl").read_text()

@@ -74,7 +74,9 @@ def test_programs_read_their_own_arguments(call, model):
 def test_doctor_says_what_is_missing_and_what_to_do(call, tmp_path):
     code, out, _ = call("doctor", "--model", "nano")
     assert code == 0 and "package   torch" in out and "model.delta_path  ok" in out
-    shown = report(tiny_config(tmp_path, model={"vision_encoder_path": str(tmp_path / "ViT-L-14.pt"), "delta_path": "no.pt"}))
+    shown = report(
+        tiny_config(tmp_path, model={"vision_encoder_path": str(tmp_path / "ViT-L-14.pt"), "delta_path": "no.pt"})
+    )
     assert f"model.delta_path  MISSING: {tmp_path}/no.pt; README.md, section 'Models'" in shown
     assert "infer.sentence_model  not set" in shown
     (tmp_path / "ViT-L-14.pt").write_bytes(b"not the published file")

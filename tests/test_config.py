@@ -26,7 +26,10 @@ def test_defaults_are_the_published_values(tmp_path):
 
 
 def test_base_dictionaries_merge_and_lists_replace(tmp_path):
-    write(tmp_path / "base", MODEL + "data: {train: {meta_paths_weights: [[a.json, 1], [b.json, 2]]}}\ntrain: {epochs: 3}\n")
+    write(
+        tmp_path / "base",
+        MODEL + "data: {train: {meta_paths_weights: [[a.json, 1], [b.json, 2]]}}\ntrain: {epochs: 3}\n",
+    )
     path = write(tmp_path / "exp", "base: ../base/config.yaml\ndata: {train: {meta_paths_weights: [[c.json, 5]]}}\n")
     config = load_config(path)
     assert config.train.epochs == 3
@@ -61,7 +64,9 @@ def test_numbers_without_a_point_are_numbers_in_parts_that_are_passed_on(tmp_pat
 
 
 def test_all_mistakes_at_once(tmp_path):
-    path = write(tmp_path, "model: {vision_encoder_pth: a.pt, llm_conv_type: vicuna}\ntrain: {epochs: two}\nseed: null\n")
+    path = write(
+        tmp_path, "model: {vision_encoder_pth: a.pt, llm_conv_type: vicuna}\ntrain: {epochs: two}\nseed: null\n"
+    )
     with pytest.raises(InputError) as error:
         load_config(path)
     message = str(error.value)
@@ -82,7 +87,10 @@ BOMB = "a0: &a0 [1]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}
     [
         ("a: [", "not valid YAML"),
         ("train:\n\tepochs: 1", r"not valid YAML: .*; indent with spaces, not tabs \(line 2, column 1\)"),
-        ("a: 1\n---\nb: 2", "not valid YAML: expected a single document in the stream, but found another document .line 2, column 1"),
+        (
+            "a: 1\n---\nb: 2",
+            "not valid YAML: expected a single document in the stream, but found another document .line 2, column 1",
+        ),
         ("a: !!python/name:os.system", "not valid YAML: .*could not determine a constructor"),
         ("- 1", r"expected keys and values, found \[1\]"),
         ("", "expected keys and values, found null"),
@@ -147,10 +155,14 @@ def test_a_base_that_cannot_be(tmp_path, base, expected):
         load_config(write(tmp_path, f"base: {base}\n"))
 
 
-@pytest.mark.parametrize("text", ["train:\n", "train: {}\n", "data:\n  train:\n", "vision_preprocess: null\ndeepspeed: {}\n"])
+@pytest.mark.parametrize(
+    "text", ["train:\n", "train: {}\n", "data:\n  train:\n", "vision_preprocess: null\ndeepspeed: {}\n"]
+)
 def test_an_empty_section_says_nothing(tmp_path, text):
     """Over a base it keeps what the base says; `abstractor: null` is a value, and removes the base's."""
-    base = write(tmp_path, MODEL + "train: {epochs: 3}\ndata: {train: {meta_paths_weights: [[a.json, 1]]}}\n", "base.yaml")
+    base = write(
+        tmp_path, MODEL + "train: {epochs: 3}\ndata: {train: {meta_paths_weights: [[a.json, 1]]}}\n", "base.yaml"
+    )
     assert load_config(write(tmp_path, MODEL + text)).model_dump() == load_config(write(tmp_path, MODEL)).model_dump()
     over = load_config(write(tmp_path, "base: base.yaml\n" + text))
     assert over.model_dump() == load_config(base).model_dump()
@@ -235,7 +247,9 @@ def test_a_value_out_of_range_is_refused(tmp_path, key, value, expected):
     with pytest.raises(InputError) as error:
         load_config(path, {key: value})
     message = str(error.value)
-    assert message.startswith(f"{path}: {key}: expected {expected} (") and f"), found {'null' if value is None else str(value).lower()[:5]}" in message.replace("'", "")
+    assert message.startswith(
+        f"{path}: {key}: expected {expected} ("
+    ) and f"), found {'null' if value is None else str(value).lower()[:5]}" in message.replace("'", "")
 
 
 @pytest.mark.parametrize("entry", [["a.json", 0], ["a.json", 1.5], ["a.json", True], ["a.json"], [3, 1], "a.json"])
@@ -270,7 +284,9 @@ def test_absent_config(tmp_path):
 
 def test_require_file_names_key_and_readme(tmp_path):
     config = load_config(write(tmp_path, MODEL))
-    with pytest.raises(InputError, match=r"config.yaml: model.llm_path: .*llm does not exist \(README.md, section 'Models'"):
+    with pytest.raises(
+        InputError, match=r"config.yaml: model.llm_path: .*llm does not exist \(README.md, section 'Models'"
+    ):
         require_file(config, "model.llm_path")
     with pytest.raises(InputError, match="model.delta_path is empty"):
         require_file(config, "model.delta_path")

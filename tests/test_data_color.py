@@ -218,7 +218,9 @@ def test_one_key_of_the_config_reaches_every_reader(color_profiles, tmp_path):
     assert color_profiles or (right != preprocess(open_image(path))).any()
     inference = _ItemImages([Item("1", (path,), "How is it?")], preprocess)[0]
     sample = TrainingSet([TrainingItem("1", TASKS["quality_single_A_noref"], (str(path),), ())], preprocess, None)[0, 0]
-    worker = Worker(SimpleNamespace(check_room=lambda waiting: None), preprocess, build_sampling(config), WorkerSettings())
+    worker = Worker(
+        SimpleNamespace(check_room=lambda waiting: None), preprocess, build_sampling(config), WorkerSettings()
+    )
     question, _ = asyncio.run(worker.prepare(Ask(question="How is it?"), {"a": path.read_bytes()}))
     for (found,) in (inference, sample.conversation.images, question.images):
         assert (found == right).all()

@@ -45,7 +45,9 @@ def bomb(width: int, height: int) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     rows = zlib.compress(bytes((width // 8 + 1) * height), 1)
     chunks = ((b"IHDR", header), (b"IDAT", rows), (b"IEND", b""))
-    parts = (struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks)
+    parts = (
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in chunks
+    )
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
@@ -96,7 +98,9 @@ def test_alpha_is_dropped():
 @pytest.mark.parametrize("format", ["GIF", "PNG", "TIFF", "WEBP"])
 def test_the_first_frame_of_an_animation(format):
     frames = [Image.new("RGB", (7, 5), colour) for colour in ((255, 0, 0), (0, 0, 255))]
-    data = encode(frames[0], format, save_all=True, append_images=frames[1:], **({"lossless": True} if format == "WEBP" else {}))
+    data = encode(
+        frames[0], format, save_all=True, append_images=frames[1:], **({"lossless": True} if format == "WEBP" else {})
+    )
     assert Image.open(io.BytesIO(data)).n_frames == 2
     np.testing.assert_array_equal(pixels_of(data), frames[0])
 

@@ -110,7 +110,9 @@ def test_heic_and_avif_with_properties_are_turned_by_these_alone(kind):
     """Phones write the turn twice, as a property and in EXIF; the standard gives precedence to the property."""
     block, _ = EXIF[kind]
     for format, orientation in itertools.product(("AVIF", "HEIF"), (3, 6)):
-        data = encode(format, exif=exif((0x0112, SHORT, 1, short(orientation)), (0x010F, ASCII, 80, bytes(4))) + bytes(80))
+        data = encode(
+            format, exif=exif((0x0112, SHORT, 1, short(orientation)), (0x010F, ASCII, 80, bytes(4))) + bytes(80)
+        )
         assert b"irot" in data
         at = data.find(b"Exif\0\0II*") + 6
         if at > 5 and block:  # the encoder kept EXIF beside the property

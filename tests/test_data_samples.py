@@ -43,8 +43,7 @@ RIGHT = {  # kind -> (file, right pixels)
     **{f"RGB, {bits} bits packed": (packed(bits, RGB), RGB) for bits in (10, 12, 14)},
     **{f"float{bits} gray": (tiff((GRAY / 255).astype(f"f{bits // 8}")), GRAY) for bits in (16, 32, 64)},
     **{
-        f"float{bits} RGB": (tiff((RGB / 255).astype(f"f{bits // 8}"), photometric="rgb"), RGB)
-        for bits in (16, 32, 64)
+        f"float{bits} RGB": (tiff((RGB / 255).astype(f"f{bits // 8}"), photometric="rgb"), RGB) for bits in (16, 32, 64)
     },
     "float32 RGB, planar": (tiff((PLANES / 255).astype(np.float32), photometric="rgb", planarconfig="separate"), RGB),
     "float32, predictor": (tiff((GRAY / 255).astype(np.float32), compression="zlib", predictor=3), GRAY),
@@ -83,8 +82,14 @@ NAMED = {  # kind -> (file, what the error says)
     "float, negative": (tiff((GRAY / 255 - 0.5).astype(np.float32)), r"float samples between -0\.\d+ and"),
     "float, not a number": (tiff(np.full((4, 4), np.nan, np.float32)), "float samples between nan and nan"),
     "float, infinite": (tiff(np.full((4, 4), np.inf, np.float32)), "float samples between inf and inf"),
-    "16-bit CIELab": (tiff(scaled(RGB, 16), photometric="cielab"), "16-bit unsigned integer samples, 3 a pixel, CIELAB"),
-    "16-bit, ten bands": (tiff(np.zeros((4, 4, 10), np.uint16), photometric="minisblack", planarconfig="contig"), "10 a pixel"),
+    "16-bit CIELab": (
+        tiff(scaled(RGB, 16), photometric="cielab"),
+        "16-bit unsigned integer samples, 3 a pixel, CIELAB",
+    ),
+    "16-bit, ten bands": (
+        tiff(np.zeros((4, 4, 10), np.uint16), photometric="minisblack", planarconfig="contig"),
+        "10 a pixel",
+    ),
 }
 
 
@@ -107,7 +112,9 @@ def test_a_kind_without_a_defined_white_is_refused_by_name(kind):
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("encode", [tiff, png_encode, lambda values: netpbm(values / 257, 65535)], ids=["TIFF", "PNG", "PGM"])
+@pytest.mark.parametrize(
+    "encode", [tiff, png_encode, lambda values: netpbm(values / 257, 65535)], ids=["TIFF", "PNG", "PGM"]
+)
 def test_16_bits_come_to_the_nearest_level(encode):
     values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
     nearest = np.rint(values / 257)
@@ -153,7 +160,9 @@ def pages(*frames, **options) -> bytes:
 
 
 @pytest.mark.parametrize("depth", [8, 16])
-@pytest.mark.parametrize("options", [{}, {"byteorder": ">"}, {"bigtiff": True}], ids=["little", "big endian", "BigTIFF"])
+@pytest.mark.parametrize(
+    "options", [{}, {"byteorder": ">"}, {"bigtiff": True}], ids=["little", "big endian", "BigTIFF"]
+)
 def test_the_first_full_page_of_a_tiff(depth, options):
     def at(levels):
         return levels if depth == 8 else scaled(levels, 16)

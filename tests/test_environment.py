@@ -24,7 +24,9 @@ def variables(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY"])
-@pytest.mark.parametrize("value", ["ftp://a:1", "http://", "http://a:port", "http://[::1", "http://a:99999", "http://a b:1"])
+@pytest.mark.parametrize(
+    "value", ["ftp://a:1", "http://", "http://a:port", "http://[::1", "http://a:99999", "http://a b:1"]
+)
 def test_a_proxy_that_is_none_is_named(name, value, monkeypatch):
     monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match=f"^{name}: not the address of a proxy; expected http://"):

@@ -50,7 +50,9 @@ def test_any_program_reads_the_folder_without_lora(tmp_path):
 
 def test_a_merge_that_answers_otherwise_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "LEAST_AGREEMENT", 1.1)
-    with pytest.raises(InputError, match="the exported model gives other answers: 100.0% of the likeliest tokens agree"):
+    with pytest.raises(
+        InputError, match="the exported model gives other answers: 100.0% of the likeliest tokens agree"
+    ):
         export(load_config(tiny_config(tmp_path)), tmp_path / "merged", torch.float32)
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
 
@@ -62,7 +64,15 @@ def test_a_folder_that_exists_is_not_written_over(tmp_path):
 
 @pytest.mark.slow
 def test_it_runs_as_a_program(tmp_path):
-    command = [sys.executable, "-m", "depictqa.export", "--cfg", str(tiny_config(tmp_path)), "--out", str(tmp_path / "merged")]
+    command = [
+        sys.executable,
+        "-m",
+        "depictqa.export",
+        "--cfg",
+        str(tiny_config(tmp_path)),
+        "--out",
+        str(tmp_path / "merged"),
+    ]
     folder = Path(__file__).parents[1] / "src"
     process = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=GIVE_UP_SECONDS)
     assert process.returncode == 0, process.stderr

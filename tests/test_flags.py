@@ -5,7 +5,9 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-SOURCES = [path for folder in ("src", "build_datasets", "experiments") for path in sorted((ROOT / folder).rglob("*.py"))]
+SOURCES = [
+    path for folder in ("src", "build_datasets", "experiments") for path in sorted((ROOT / folder).rglob("*.py"))
+]
 FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9_]+)")
 OTHER_PROGRAM = re.compile(r"\b(infer|train)(?:\.py)? with --([a-z_]+)")
 
@@ -45,7 +47,9 @@ def flags_under(*prefixes: str) -> set[str]:
 
 
 def test_messages_name_flags_of_the_program_they_speak_of():
-    commands = {node.name: node for node in TREES[Path("src/depictqa/commands.py")].body if isinstance(node, ast.FunctionDef)}
+    commands = {
+        node.name: node for node in TREES[Path("src/depictqa/commands.py")].body if isinstance(node, ast.FunctionDef)
+    }
     both = flags_of(commands["_add_config"])
     programs = {name: both | flags_of(commands[f"{name}_command"]) for name in ("infer", "train")}
     wrong = [

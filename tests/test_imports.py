@@ -32,7 +32,9 @@ BUILDERS = sorted((ROOT / "build_datasets").rglob("*.py"))
 
 def module_of(path: Path) -> str:
     """`src/depictqa/model/clip.py` -> `model.clip`."""
-    return ".".join(path.relative_to(ROOT / "src" / "depictqa").with_suffix("").parts).removesuffix("__init__").strip(".")
+    return (
+        ".".join(path.relative_to(ROOT / "src" / "depictqa").with_suffix("").parts).removesuffix("__init__").strip(".")
+    )
 
 
 def part_of(module: str) -> str:

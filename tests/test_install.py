@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FILES = ["install.sh", "requirements.txt", "experiments/Nano/requirements.txt", "pyproject.toml", "tests/requirements.txt"]
+FILES = [
+    "install.sh",
+    "requirements.txt",
+    "experiments/Nano/requirements.txt",
+    "pyproject.toml",
+    "tests/requirements.txt",
+]
 PIP = "-m pip install -qq --no-compile --disable-pip-version-check"
 
 
@@ -81,7 +87,9 @@ def test_python_that_is_too_old_is_refused(clone):
     assert process.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("script", ["install.sh", "quickstart.sh", "run_tests.sh", "tests/install_browser.sh", ".ci/run"])
+@pytest.mark.parametrize(
+    "script", ["install.sh", "quickstart.sh", "run_tests.sh", "tests/install_browser.sh", ".ci/run"]
+)
 def test_script_parses(script):
     shell = "bash" if (ROOT / script).read_text().startswith("#!/usr/bin/env bash") else "sh"
     subprocess.run([shell, "-n", ROOT / script], check=True)

@@ -79,7 +79,10 @@ def describe_one(state: State, measures: Measures, reference: Measures, rng: np.
     """An answer about one picture."""
     verdict = _VERDICT_OF[round(harm(state))]
     return " ".join(
-        [*_account("The image", "the image", state, measures, reference, rng), pick(_ENDINGS, rng).format(verdict=verdict)]
+        [
+            *_account("The image", "the image", state, measures, reference, rng),
+            pick(_ENDINGS, rng).format(verdict=verdict),
+        ]
     )
 
 
@@ -121,7 +124,13 @@ def _account(subject: str, object_: str, state: State, measures: Measures, refer
         return [pick(_CLEAN, rng).format(subject=subject, object=object_)]
     sentences = []
     for number, (distortion, (severity, name)) in enumerate(zip(state, graded(state))):
-        words = {"subject": subject, "object": object_, "severity": severity, "adverb": _ADVERBS[severity], "name": name}
+        words = {
+            "subject": subject,
+            "object": object_,
+            "severity": severity,
+            "adverb": _ADVERBS[severity],
+            "name": name,
+        }
         takes_adjective = not name.startswith(("overly", "insufficient"))
         templates = (_SECOND, _NOUN_SECOND) if number else (_OPENINGS, _NOUN_OPENINGS)
         template = pick(templates[0] + takes_adjective * templates[1], rng)

@@ -31,9 +31,13 @@ def make_item(meta: Meta, images: str, form: str, seed: int, root: Path | None) 
         "task_type": "quality_single_A" if images == "refA" else "quality_compare",
     }
     item |= (
-        _labels(meta.fields) if images == "refA" else {f"distortion_{x}": _labels(meta.fields[f"img_lq_{x}"]) for x in "AB"}
+        _labels(meta.fields)
+        if images == "refA"
+        else {f"distortion_{x}": _labels(meta.fields[f"img_lq_{x}"]) for x in "AB"}
     )
-    return item | ({"query": query} if form == "questions" else spoken(query, meta.text("response"), form == "training"))
+    return item | (
+        {"query": query} if form == "questions" else spoken(query, meta.text("response"), form == "training")
+    )
 
 
 def _labels(fields: dict) -> dict:
@@ -44,10 +48,14 @@ def _labels(fields: dict) -> dict:
 def command(images: str) -> None:
     """The programs gen_json_refA_detail.py and gen_json_refAB_detail.py."""
     parser = argparse.ArgumentParser(description="Long answers -> items of a training or test json (docs/datasets.md).")
-    parser.add_argument("--meta_dir", type=Path, required=True, help="metas with a response (--save_dir of gen_resp_*.py)")
+    parser.add_argument(
+        "--meta_dir", type=Path, required=True, help="metas with a response (--save_dir of gen_resp_*.py)"
+    )
     parser.add_argument("--save_path", type=Path, required=True, help="where the items go (.json)")
     if images == "refA":
-        parser.add_argument("--test", action="store_true", help="query and answer, to ask and to judge; else conversations")
+        parser.add_argument(
+            "--test", action="store_true", help="query and answer, to ask and to judge; else conversations"
+        )
     else:
         parser.add_argument("--training", action="store_true", help="conversations; else queries without answers")
     parser.add_argument("--seed", type=int, default=131)

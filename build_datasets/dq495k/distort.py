@@ -249,4 +249,6 @@ def command(kind: str) -> None:
     photos = len({item[0] for item in items})
     print(f"made {len(items) - len(broken)} items of {photos} photos; {len(names) - photos} photos had theirs already")
     if broken:
-        print(f"note: {len(broken)} broken photos: see {Path(args.meta_dir, 'broken.jsonl')}; first: {broken[0]['error']}")
+        print(
+            f"note: {len(broken)} broken photos: see {Path(args.meta_dir, 'broken.jsonl')}; first: {broken[0]['error']}"
+        )

@@ -52,7 +52,9 @@ def measure(img: np.ndarray) -> Measures:
 def _block_ratio(steps: np.ndarray) -> float:
     """Of the steps between neighbours along rows [H, W - 1]: those across a block's edge over the others."""
     columns = np.arange(steps.shape[1]) % 8 == 7
-    return float((steps[:, columns].mean() + 0.5) / (steps[:, ~columns].mean() + 0.5))  # 0.5: flat pictures have no ratio
+    return float(
+        (steps[:, columns].mean() + 0.5) / (steps[:, ~columns].mean() + 0.5)
+    )  # 0.5: flat pictures have no ratio
 
 
 def _colorfulness(values: np.ndarray) -> float:

@@ -73,7 +73,9 @@ def command(may_exclude: bool, states_training: bool) -> None:
     if may_exclude:
         parser.add_argument("--exclude", action="store_true", help="drop what nobody sees without a reference")
     if states_training:
-        parser.add_argument("--training", action="store_true", help="the items hold conversations; else query and answer")
+        parser.add_argument(
+            "--training", action="store_true", help="the items hold conversations; else query and answer"
+        )
     args = parser.parse_args()
     items, kept = read_items(args.read_path), []
     for number, item in enumerate(items):
@@ -85,7 +87,9 @@ def command(may_exclude: bool, states_training: bool) -> None:
             )
         if not getattr(args, "exclude", False) or is_seen(item, where):
             kept.append(convert(item, where))
-    listed = [{"id": item.get("id"), "text": text} for item in kept for text in texts_of(item) if mentions_reference(text)]
+    listed = [
+        {"id": item.get("id"), "text": text} for item in kept for text in texts_of(item) if mentions_reference(text)
+    ]
     write_json(args.save_path, kept)
     print(f"{len(kept)} of {len(items)} items: {args.save_path}")
     if listed:

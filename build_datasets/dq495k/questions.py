@@ -155,7 +155,10 @@ RATING = tuple(
             "Which one of these images is less distorted<, relative to the reference>?",
             "{better} is less distorted than {worse}.",
         ),
-        ("Between Image A and Image B, which is visually more pleasing in quality?", "{better} is visually more pleasing."),
+        (
+            "Between Image A and Image B, which is visually more pleasing in quality?",
+            "{better} is visually more pleasing.",
+        ),
         ("Please decide which image has been degraded less.", "{better} has been degraded less."),
         ("Whose quality is superior, that of Image A or that of Image B?", "The quality of {better} is superior."),
         (
@@ -163,7 +166,10 @@ RATING = tuple(
             "{better} preserves its quality better.",
         ),
         ("Tell me which image you consider to be of better quality.", "I consider {better} to be of better quality."),
-        ("Which image suffers less from visible artifacts?", "{better} suffers less from visible artifacts than {worse}."),
+        (
+            "Which image suffers less from visible artifacts?",
+            "{better} suffers less from visible artifacts than {worse}.",
+        ),
         ("Judge the two images by their quality: which one comes first?", "{better} comes first, {worse} second."),
         ("Is the quality of Image A or of Image B higher?", "The quality of {better} is higher."),
         ("Which of the two would a careful viewer prefer for its quality?", "A careful viewer would prefer {better}."),

@@ -97,7 +97,9 @@ def _read_table(path: Path, layout: Layout) -> list[Score]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
     split = (
-        [line.split() for line in lines] if layout.separator is None else list(csv.reader(lines, delimiter=layout.separator))
+        [line.split() for line in lines]
+        if layout.separator is None
+        else list(csv.reader(lines, delimiter=layout.separator))
     )
     header = [name.strip() for name in split.pop(0)] if isinstance(layout.mos, str) and split else []
     scores = []
@@ -150,7 +152,9 @@ def by_reference(scores: list[Score]) -> dict[str | None, list[Score]]:
 def _draw(group: list[Score], most: int, least: float, rng) -> list[tuple[Score, Score]]:
     possible = [pair for pair in itertools.combinations(group, 2) if abs(pair[0].mos - pair[1].mos) >= least]
     return (
-        possible if len(possible) <= most else [possible[i] for i in sorted(rng.choice(len(possible), most, replace=False))]
+        possible
+        if len(possible) <= most
+        else [possible[i] for i in sorted(rng.choice(len(possible), most, replace=False))]
     )
 
 
@@ -194,7 +198,9 @@ def questions_command() -> None:
     )
     parser.add_argument("--json_original", type=Path, required=True, help="id, image_ref, image_A, image_B, A_better_B")
     parser.add_argument("--save_path", type=Path, required=True, help="where the items go (.json)")
-    parser.add_argument("--training", action="store_true", help="conversations; else questions for a word, with answers")
+    parser.add_argument(
+        "--training", action="store_true", help="conversations; else questions for a word, with answers"
+    )
     parser.add_argument("--seed", type=int, default=131)
     args = parser.parse_args()
     comparisons = read_items(args.json_original)
@@ -213,14 +219,20 @@ def pairs_command() -> None:
     parser.add_argument("--image_prefix", default="", help="put before the pictures' names, such as KADID10K/images/")
     parser.add_argument("--reference_prefix", help="the same for references; --image_prefix unless given")
     parser.add_argument("--save_path", type=Path, required=True, help="where the comparisons go (.json)")
-    parser.add_argument("--scores_path", type=Path, help="form voting: where reference -> dist_paths, mos_list go (.json)")
-    parser.add_argument("--form", choices=("single", "voting"), default="single", help="some pairs, or all of a reference")
+    parser.add_argument(
+        "--scores_path", type=Path, help="form voting: where reference -> dist_paths, mos_list go (.json)"
+    )
+    parser.add_argument(
+        "--form", choices=("single", "voting"), default="single", help="some pairs, or all of a reference"
+    )
     parser.add_argument("--split_json", type=Path, help="take the references of one part of a split only")
     parser.add_argument("--training", action="store_true", help="its train part, not test")
     parser.add_argument(
         "--pairs", type=int, default=200, help="form single: at most so many per reference (without references: in all)"
     )
-    parser.add_argument("--min_difference", type=float, default=0.0, help="form single: smallest difference of the scores")
+    parser.add_argument(
+        "--min_difference", type=float, default=0.0, help="form single: smallest difference of the scores"
+    )
     parser.add_argument("--seed", type=int, default=131)
     args = parser.parse_args()
     if (args.form == "voting") != (args.scores_path is not None):

@@ -132,7 +132,11 @@ def truth(images: dict[str, Distortion]) -> dict:
     """What the evaluation groups by: `severity` of one image, `distortion_A.2` of two."""
     if len(images) == 1:
         (distortion,) = images.values()
-        return {"distortion_class": distortion.label, "distortion_name": distortion.name, "severity": distortion.severity}
+        return {
+            "distortion_class": distortion.label,
+            "distortion_name": distortion.name,
+            "severity": distortion.severity,
+        }
     return {field.replace("image", "distortion"): [d.label, d.name, d.severity] for field, d in images.items()}
 
 

@@ -73,7 +73,9 @@ PHOTOGRAPHS = {  # package -> patterns
 OTHERS = {
     "mate-backgrounds": [
         *_each(_MATE + "abstract/{}.png", "Flow Gulp Silk Spring Waves"),
-        *_each(_MATE + "desktop/{}", "GreenTraditional.jpg Stripes.png Ubuntu-Mate-Cold-no-logo.png Float-into-MATE.png"),
+        *_each(
+            _MATE + "desktop/{}", "GreenTraditional.jpg Stripes.png Ubuntu-Mate-Cold-no-logo.png Float-into-MATE.png"
+        ),
     ],
     "ukui-wallpapers": ["usr/share/backgrounds/*.jpg", "usr/share/backgrounds/*.png"],
     "gnome-backgrounds": _each("usr/share/backgrounds/gnome/{}.webp", "licorice-l pixels-l truchet-l wood-d"),

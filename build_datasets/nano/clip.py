@@ -113,7 +113,9 @@ class CLIP(nn.Module):
         return F.normalize(x @ self.text_projection, dim=-1)
 
 
-def contrastive_loss(images: torch.Tensor, texts: torch.Tensor, pairs: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+def contrastive_loss(
+    images: torch.Tensor, texts: torch.Tensor, pairs: torch.Tensor, scale: torch.Tensor
+) -> torch.Tensor:
     """CLIP's symmetric loss where pictures share captions: every picture of a caption is a positive (Yang et al., 2022).
 
     Args:

@@ -102,9 +102,13 @@ def figures(name: str, items: list[Item], judged: dict[str, np.ndarray]) -> dict
         found["None said of distorted"] = round(float((named[~clean] == 0).mean()), 3)
         found["ECE"] = round(calibration(sure, right).ece, 3)
         found["severity within 1"] = interval((abs(judged["level"].round() - severity) <= 1).astype(float), photos)
-        by_class = [spearmanr(-judged["score"][first == k], severity[first == k])[0] for k in range(1, len(CLASS_NAMES))]
+        by_class = [
+            spearmanr(-judged["score"][first == k], severity[first == k])[0] for k in range(1, len(CLASS_NAMES))
+        ]
         found["SRCC within class"] = round(float(np.mean(by_class)), 3)
-        found["by class"] = " ".join(f"{CLASS_NAMES[k]}:{right[first == k].mean():.2f}" for k in range(len(CLASS_NAMES)))
+        found["by class"] = " ".join(
+            f"{CLASS_NAMES[k]}:{right[first == k].mean():.2f}" for k in range(len(CLASS_NAMES))
+        )
     groups = labels if name == "full_size" else [item.kind for item in items]
     for group in sorted(set(groups) - {""}):
         here = np.array([one == group for one in groups])
@@ -135,9 +139,13 @@ def load(path: Path) -> Model:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--checkpoint", type=Path, required=True)
-    parser.add_argument("--views", nargs="+", default=["whole-224"], help="ways to look at a picture: whole-S, crops-S, both-S")
+    parser.add_argument(
+        "--views", nargs="+", default=["whole-224"], help="ways to look at a picture: whole-S, crops-S, both-S"
+    )
     parser.add_argument("--sets", nargs="*", choices=SETS, default=list(SETS))
-    parser.add_argument("--test", type=Path, help="folder that build.py --test has made, for the figures of the first edition")
+    parser.add_argument(
+        "--test", type=Path, help="folder that build.py --test has made, for the figures of the first edition"
+    )
     args = parser.parse_args()
     model = load(args.checkpoint)
     if args.test:

@@ -246,9 +246,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints and log")
     parser.add_argument("--views", type=int, default=400_000, help="pictures to train on, in all")
     parser.add_argument("--decay_from", type=int, help="pictures after which the learning rate falls")
-    parser.add_argument("--frozen", type=int, default=-1, help="blocks that keep their weights, with the stem; -1: none")
+    parser.add_argument(
+        "--frozen", type=int, default=-1, help="blocks that keep their weights, with the stem; -1: none"
+    )
     parser.add_argument("--batch", type=int, default=32, help="pictures of 224 x 224 in a batch; more of smaller ones")
-    parser.add_argument("--head_start", type=int, default=10_000, help="pictures that the heads are trained on beforehand")
+    parser.add_argument(
+        "--head_start", type=int, default=10_000, help="pictures that the heads are trained on beforehand"
+    )
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--test_views", type=int, default=5000, help="pictures between tests")
     parser.add_argument("--save_minutes", type=float, default=2)

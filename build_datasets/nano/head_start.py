@@ -65,7 +65,9 @@ def head_start(encoder: EfficientNetEncoder, heads: Heads, cached: Cached, epoch
             schedule.step()
             for name, loss in parts.items():
                 sums[name] = sums.get(name, 0) + loss.item() / steps
-        print(f"head start {epoch + 1} of {epochs}:", {name: round(value, 3) for name, value in sums.items()}, flush=True)
+        print(
+            f"head start {epoch + 1} of {epochs}:", {name: round(value, 3) for name, value in sums.items()}, flush=True
+        )
 
 
 def _fields(targets: Targets) -> list[torch.Tensor]:

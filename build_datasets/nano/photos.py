@@ -44,7 +44,9 @@ def load_photos(folder: Path) -> list[np.ndarray]:
     photos = [_read(path) for path in paths]
     photos = [photo for photo in photos if min(photo.shape[:2]) >= TEST_SHORT_SIDE]
     if not photos:
-        raise InputError(f"{folder}: no photo of at least {TEST_SHORT_SIDE} pixels found ({', '.join(sorted(SUFFIXES))})")
+        raise InputError(
+            f"{folder}: no photo of at least {TEST_SHORT_SIDE} pixels found ({', '.join(sorted(SUFFIXES))})"
+        )
     return photos
 
 

@@ -101,7 +101,9 @@ def save(value: dict, path: Path) -> None:
     os.replace(temporary, path)
 
 
-def train(photos: list[np.ndarray], out: Path, minutes: float, batch_size: int, workers: int, lr: float, seed: int) -> None:
+def train(
+    photos: list[np.ndarray], out: Path, minutes: float, batch_size: int, workers: int, lr: float, seed: int
+) -> None:
     torch.manual_seed(seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = CLIP(vocabulary=len(WORDS) + 2, context=CONTEXT).to(device)
@@ -115,7 +117,9 @@ def train(photos: list[np.ndarray], out: Path, minutes: float, batch_size: int, 
         optimizer.load_state_dict(state["optimizer"])
         spent, steps = state["spent"], state["steps"]
         print(f"going on after {spent / 60:.1f} minutes, {steps} steps", flush=True)
-    loader = iter(DataLoader(Views(photos, batch_size, seed + steps), batch_size=None, num_workers=workers, prefetch_factor=2))
+    loader = iter(
+        DataLoader(Views(photos, batch_size, seed + steps), batch_size=None, num_workers=workers, prefetch_factor=2)
+    )
     all_ids = caption_ids().to(device)
     budget, last, checked = minutes * 60, time.monotonic(), spent
     while spent < budget:
@@ -127,7 +131,10 @@ def train(photos: list[np.ndarray], out: Path, minutes: float, batch_size: int, 
         with torch.autocast(device.type, torch.bfloat16):
             texts = model.encode_text(all_ids[used])
             scale = model.logit_scale.exp().clamp(max=100)
-            loss = sum(contrastive_loss(e.float(), texts.float(), pairs, scale) for e in model.encode_image(normalized(pixels, device)))
+            loss = sum(
+                contrastive_loss(e.float(), texts.float(), pairs, scale)
+                for e in model.encode_image(normalized(pixels, device))
+            )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -136,11 +143,19 @@ def train(photos: list[np.ndarray], out: Path, minutes: float, batch_size: int, 
         now = time.monotonic()
         spent, last = spent + now - last, now
         if steps % 50 == 0:
-            print(f"{spent / 60:5.1f} min  step {steps}  views {steps * batch_size}  loss {loss.item():.3f}", flush=True)
+            print(
+                f"{spent / 60:5.1f} min  step {steps}  views {steps * batch_size}  loss {loss.item():.3f}", flush=True
+            )
         if spent - checked > CHECK_SECONDS or spent >= budget:
             checked = spent
-            print(f"{spent / 60:5.1f} min  zero-shot accuracy on test photos {test_accuracy(model, device):.3f}", flush=True)
-            save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "spent": spent, "steps": steps}, unfinished)
+            print(
+                f"{spent / 60:5.1f} min  zero-shot accuracy on test photos {test_accuracy(model, device):.3f}",
+                flush=True,
+            )
+            save(
+                {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "spent": spent, "steps": steps},
+                unfinished,
+            )
             last = time.monotonic()
     save({key: value.half().cpu() for key, value in model.state_dict().items()}, out)
     unfinished.unlink()

@@ -1,6 +1,6 @@
 """Short questions and answers: what is wrong with a picture, without a reference (one distortion).
 
-    PYTHONPATH=./ python scripts/gen_json_A_brief_sd.py --help
+PYTHONPATH=./ python scripts/gen_json_A_brief_sd.py --help
 """
 
 from build_datasets.dq495k.brief import command

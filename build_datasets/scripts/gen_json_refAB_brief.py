@@ -1,6 +1,6 @@
 """Comparisons -> questions which of two pictures is better.
 
-    PYTHONPATH=./ python scripts/gen_json_refAB_brief.py --help
+PYTHONPATH=./ python scripts/gen_json_refAB_brief.py --help
 """
 
 from build_datasets.dq495k.rating import questions_command

@@ -1,6 +1,6 @@
 """Long answers about one picture -> items to train on, or to ask.
 
-    PYTHONPATH=./ python scripts/gen_json_refA_detail.py --help
+PYTHONPATH=./ python scripts/gen_json_refA_detail.py --help
 """
 
 from build_datasets.dq495k.detail import command

@@ -1,6 +1,6 @@
 """Long answers about two pictures and their reference by a vision LLM (two distortions at most).
 
-    PYTHONPATH=./ python scripts/gen_resp_gpt4v_refAB_md.py --help
+PYTHONPATH=./ python scripts/gen_resp_gpt4v_refAB_md.py --help
 """
 
 from build_datasets.dq495k.responses import gpt4v_command

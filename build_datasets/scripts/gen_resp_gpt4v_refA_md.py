@@ -1,6 +1,6 @@
 """Long answers about one picture and its reference by a vision LLM (two distortions).
 
-    PYTHONPATH=./ python scripts/gen_resp_gpt4v_refA_md.py --help
+PYTHONPATH=./ python scripts/gen_resp_gpt4v_refA_md.py --help
 """
 
 from build_datasets.dq495k.responses import gpt4v_command

@@ -1,6 +1,6 @@
 """The examples that the demo page shows: free photos of scikit-image, distorted by x_distortion.
 
-    PYTHONPATH=./ python scripts/make_page_examples.py --out ../src/depictqa/serve/page/examples
+PYTHONPATH=./ python scripts/make_page_examples.py --out ../src/depictqa/serve/page/examples
 """
 
 import argparse
@@ -28,9 +28,25 @@ EXAMPLES = (  # title, photo, is the reference given, A and B as (distortion, se
     ("Noise", "chelsea", False, ("noise_gaussian_RGB", 3), None, NAME, "noise"),
     ("Too dark", "coffee", False, ("brightness_darken_gamma_RGB", 4), None, DESCRIBE, "insufficient brightness"),
     ("Against a reference", "astronaut", True, ("pixelate", 3), None, DESCRIBE, "pixelation"),
-    ("Which is better?", "coffee", False, ("compression_jpeg", 4), ("compression_jpeg", 1), RATE, "both are compressed, A more"),
+    (
+        "Which is better?",
+        "coffee",
+        False,
+        ("compression_jpeg", 4),
+        ("compression_jpeg", 1),
+        RATE,
+        "both are compressed, A more",
+    ),
     ("Two flaws", "astronaut", True, ("noise_gaussian_RGB", 3), ("blur_gaussian", 4), COMPARE, "noise in A, blur in B"),
-    ("In deep space", "hubble_deep_field", True, ("blur_lens", 2), ("saturate_strengthen_HSV", 3), RATE, "blur in A, too much color in B"),
+    (
+        "In deep space",
+        "hubble_deep_field",
+        True,
+        ("blur_lens", 2),
+        ("saturate_strengthen_HSV", 3),
+        RATE,
+        "blur in A, too much color in B",
+    ),
 )
 
 

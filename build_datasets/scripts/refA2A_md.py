@@ -1,6 +1,6 @@
 """Items about one picture: take the reference away (two distortions).
 
-    PYTHONPATH=./ python scripts/refA2A_md.py --help
+PYTHONPATH=./ python scripts/refA2A_md.py --help
 """
 
 from build_datasets.dq495k.noref import command

@@ -1,6 +1,6 @@
 """Items about one picture: take the reference away (one distortion).
 
-    PYTHONPATH=./ python scripts/refA2A_sd.py --help
+PYTHONPATH=./ python scripts/refA2A_sd.py --help
 """
 
 from build_datasets.dq495k.noref import command

@@ -1,6 +1,6 @@
 """Questions which of two pictures is better: take the reference away.
 
-    PYTHONPATH=./ python scripts/refAB2AB_brief.py --help
+PYTHONPATH=./ python scripts/refAB2AB_brief.py --help
 """
 
 from build_datasets.dq495k.noref import command

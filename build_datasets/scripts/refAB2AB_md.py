@@ -1,6 +1,6 @@
 """Items about two pictures: take the reference away (two distortions).
 
-    PYTHONPATH=./ python scripts/refAB2AB_md.py --help
+PYTHONPATH=./ python scripts/refAB2AB_md.py --help
 """
 
 from build_datasets.dq495k.noref import command

@@ -1,6 +1,6 @@
 """Items about two pictures: take the reference away (one distortion).
 
-    PYTHONPATH=./ python scripts/refAB2AB_sd.py --help
+PYTHONPATH=./ python scripts/refAB2AB_sd.py --help
 """
 
 from build_datasets.dq495k.noref import command

@@ -76,7 +76,9 @@ ROWS = (
             "blur_zoom": (blur.blur_zoom, (1.03, 1.06, 1.10, 1.15, 1.21)),
             "blur_jitter": (blur.blur_jitter, (1, 2, 3, 4, 5)),
         },
-        by_name_only={"blur_gaussian_lensmask": (blur.blur_gaussian_lensmask, ((2, 2), (2.4, 4), (3, 6), (3.8, 8), (5, 10)))},
+        by_name_only={
+            "blur_gaussian_lensmask": (blur.blur_gaussian_lensmask, ((2, 2), (2.4, 4), (3, 6), (3.8, 8), (5, 10)))
+        },
         may_be_followed_by=("brighten", "compression", *_CONTRAST, "darken", "noise", "quantization", *_SATURATION),
         weak_effects=(
             "edges are a little soft",
@@ -89,7 +91,10 @@ ROWS = (
             "small structures run together",
         ),
         evidence=Evidence(
-            "sharpness", -1, weak="edges have lost part of their bite", strong="most of the crispness of the edges is gone"
+            "sharpness",
+            -1,
+            weak="edges have lost part of their bite",
+            strong="most of the crispness of the edges is gone",
         ),
     ),
     DistortionClass(
@@ -102,7 +107,16 @@ ROWS = (
             "noise_poisson": (noise.noise_poisson, (80, 60, 40, 25, 15)),
             "noise_impulse": (noise.noise_impulse, (0.01, 0.03, 0.05, 0.07, 0.10)),
         },
-        may_be_followed_by=("blur", "brighten", "compression", *_CONTRAST, "darken", "oversharpen", "pixelate", *_SATURATION),
+        may_be_followed_by=(
+            "blur",
+            "brighten",
+            "compression",
+            *_CONTRAST,
+            "darken",
+            "oversharpen",
+            "pixelate",
+            *_SATURATION,
+        ),
         weak_effects=(
             "a fine grain lies over smooth areas",
             "even areas look a little restless",
@@ -114,7 +128,10 @@ ROWS = (
             "small details drown in speckles",
         ),
         evidence=Evidence(
-            "noise", +1, weak="the grain is fine but present everywhere", strong="the grain is coarse and impossible to overlook"
+            "noise",
+            +1,
+            weak="the grain is fine but present everywhere",
+            strong="the grain is coarse and impossible to overlook",
         ),
     ),
     DistortionClass(
@@ -323,8 +340,6 @@ ROWS = (
             "few tones remain and false contours appear",
             "areas of even color are cut into patches",
         ),
-        evidence=Evidence(
-            "flatness", +1, weak="tones fall into steps", strong="tones fall into wide, flat steps"
-        ),
+        evidence=Evidence("flatness", +1, weak="tones fall into steps", strong="tones fall into wide, flat steps"),
     ),
 )

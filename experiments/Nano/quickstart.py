@@ -63,10 +63,18 @@ def make_users_questions(paths: list[str]) -> list[tuple[str, str, str]]:
     questions = [("photo", f"quality_single_A{suffix}", photo, None, q) for q in (SINGLE, DESCRIBE)]
     if other is not None:
         questions += [("other", f"quality_single_A{suffix}", other, None, q) for q in (SINGLE, DESCRIBE)]
-        questions += [("both", f"quality_compare{suffix}", photo, other, q) for q in (QUESTIONS["better"], QUESTIONS["compare"])]
+        questions += [
+            ("both", f"quality_compare{suffix}", photo, other, q) for q in (QUESTIONS["better"], QUESTIONS["compare"])
+        ]
     metas: dict[str, list[dict]] = {}
     for number, (name, task, image_a, image_b, query) in enumerate(questions):
-        item = {"id": f"{name}_{number}", "image_ref": reference, "image_A": image_a, "image_B": image_b, "query": query}
+        item = {
+            "id": f"{name}_{number}",
+            "image_ref": reference,
+            "image_A": image_a,
+            "image_B": image_b,
+            "query": query,
+        }
         metas.setdefault(task, []).append(item)
     for task, items in metas.items():
         write_json(DATA / "yours" / f"{task}.json", items)
@@ -113,7 +121,9 @@ def report(runs: list[tuple[str, str, str]]) -> None:
                     print(f"    truth: {truth}")
             else:
                 print(f"{item['id']:<20} {text:<26} {sure:>5}  truth: {truth:<26} {mark}")
-            figures = "".join(f"<figure>{shown(path)}<figcaption>{label}</figcaption></figure>" for label, path in pictures)
+            figures = "".join(
+                f"<figure>{shown(path)}<figcaption>{label}</figcaption></figure>" for label, path in pictures
+            )
             said = f"<b>{html.escape(text)}</b> <i>confidence {sure or 'unknown'}</i>"
             rows.append(
                 f'<section class="{mark}">{figures}<p>{html.escape(item["query"])}<br>{said}'

@@ -232,10 +232,14 @@ def find_config(name_or_path: str | Path) -> Path:
         path = path / "config.yaml"
     if path.is_file():
         return path
-    shipped = {one.parent.name.lower(): one for folder in EXPERIMENTS for one in sorted(folder.glob("[!_]*/config.yaml"))}
+    shipped = {
+        one.parent.name.lower(): one for folder in EXPERIMENTS for one in sorted(folder.glob("[!_]*/config.yaml"))
+    }
     if str(name_or_path).lower() in shipped:
         return shipped[str(name_or_path).lower()]
-    raise InputError(f"{name_or_path}: no such model; expected a folder with a config.yaml, or one of {', '.join(shipped)}")
+    raise InputError(
+        f"{name_or_path}: no such model; expected a folder with a config.yaml, or one of {', '.join(shipped)}"
+    )
 
 
 def _dotted(nested: Mapping, prefix: str = "") -> dict[str, Any]:

@@ -219,7 +219,9 @@ class _Run:
         queue = iter(requests)
         key = self.options.api_key or "none"  # servers of one's own want none, the client does
         http = DefaultAsyncHttpxClient(trust_env=not is_this_machine(self.options.base_url))  # no proxy to oneself
-        async with AsyncOpenAI(base_url=self.options.base_url, api_key=key, max_retries=0, http_client=http) as self.client:
+        async with AsyncOpenAI(
+            base_url=self.options.base_url, api_key=key, max_retries=0, http_client=http
+        ) as self.client:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self.options.concurrency):
                     group.create_task(self.work(queue))

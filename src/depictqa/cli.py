@@ -48,7 +48,10 @@ PROGRAMS = {  # command -> module, function, its arguments, what it does
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 app = typer.Typer(
-    help="Image quality assessment in words.", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
+    help="Image quality assessment in words.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
 )
 Image = Annotated[Path, typer.Argument(help="an image file")]
 Reference = Annotated[Path | None, typer.Option(help="what the image should look like")]
@@ -146,7 +149,9 @@ def _add_programs(to: typer.Typer, programs: dict, path: tuple[str, ...] = ()) -
             _add_program(to, " ".join(("depictqa", *path, name)), name, *program)
 
 
-def _add_program(to: typer.Typer, title: str, name: str, module: str, function: str, fixed: tuple, meaning: str) -> None:
+def _add_program(
+    to: typer.Typer, title: str, name: str, module: str, function: str, fixed: tuple, meaning: str
+) -> None:
     @to.command(name, help=meaning, context_settings=PASSED_ON, add_help_option=False)
     def run(context: typer.Context) -> None:
         sys.argv = [title, *context.args]  # each program reads its own command line

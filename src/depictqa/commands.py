@@ -20,7 +20,9 @@ def infer_command() -> None:
     _add_config(parser)
     parser.add_argument("--meta_path", nargs="+", metavar="JSON", help="meta files, relative to data.root_dir")
     parser.add_argument("--dataset_name", nargs="+", metavar="NAME", help="a name each, for the answer files")
-    parser.add_argument("--task_name", nargs="+", metavar="TASK", help=f"one for all, or one each, of: {', '.join(tasks)}")
+    parser.add_argument(
+        "--task_name", nargs="+", metavar="TASK", help=f"one for all, or one each, of: {', '.join(tasks)}"
+    )
     parser.add_argument("--batch_size", type=int, metavar="B", help="questions answered at a time")
     args = parser.parse_args()
 

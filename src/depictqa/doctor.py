@@ -53,7 +53,9 @@ def _packages() -> Iterator[str]:
             continue
         fits = requirement.specifier.contains(version, prereleases=True)
         if not extra or not fits:
-            state = OK if fits else f"{WRONG}: needs {requirement.specifier}: pip install '{text.split(';')[0].strip()}'"
+            state = (
+                OK if fits else f"{WRONG}: needs {requirement.specifier}: pip install '{text.split(';')[0].strip()}'"
+            )
             yield f"package   {requirement.name} {version}  {state}"
     for extra, names in absent.items():
         what = f"for depictqa[{extra}]" if extra else ""
@@ -78,7 +80,11 @@ def _weights(config: Config) -> Iterator[str]:
         if not path.exists():
             yield f"{key}  {MISSING}: {path}; README.md, section 'Models', says where it is published"
             continue
-        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else path.stat().st_size
+        size = (
+            sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+            if path.is_dir()
+            else path.stat().st_size
+        )
         yield f"{key}  {OK if size else WRONG}  {size / 1e6:,.1f} MB  {path}{_verdict(path)}"
 
 
@@ -89,4 +95,6 @@ def _verdict(path: Path) -> str:
         return ""
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
-    return "  sha256 as published" if found == expected else f"  {WRONG} sha256 {found[:12]}…, published {expected[:12]}…"
+    return (
+        "  sha256 as published" if found == expected else f"  {WRONG} sha256 {found[:12]}…, published {expected[:12]}…"
+    )

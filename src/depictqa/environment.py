@@ -73,7 +73,9 @@ def prepare_page(host: str, *, asks_outside: bool) -> None:
             del os.environ[name]
     exceptions = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     if exceptions.strip() != "*":
-        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, (exceptions, *dict.fromkeys((*THIS_MACHINE, host)))))
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(
+            filter(None, (exceptions, *dict.fromkeys((*THIS_MACHINE, host))))
+        )
     for name in [name for name in os.environ if name.startswith("GRADIO_") and name not in GRADIO_KEPT]:
         del os.environ[name]
     os.environ |= {
@@ -99,7 +101,9 @@ def _check_proxy(name: str, value: str) -> None:
         forms = ", ".join(f"{scheme}://" for scheme in SCHEMES)
         raise InputError(f"{name}: not the address of a proxy; expected {forms} with host:port, or unset it")
     if url.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
-        raise InputError(f"{name}: a {url.scheme}:// proxy needs the package socksio (pip install socksio); or unset it")
+        raise InputError(
+            f"{name}: a {url.scheme}:// proxy needs the package socksio (pip install socksio); or unset it"
+        )
 
 
 def _check_exceptions(name: str, value: str) -> None:

@@ -83,7 +83,9 @@ def _write(model: DepictQA, llm_folder: Path, folder: Path, dtype: torch.dtype) 
                 parameter.zero_()
     save_delta(model, folder / "delta.pt", dtype)
     merged = model.llm.unload()
-    merged.generation_config = GenerationConfig.from_model_config(merged.config)  # sampling flags are not ours to pass on
+    merged.generation_config = GenerationConfig.from_model_config(
+        merged.config
+    )  # sampling flags are not ours to pass on
     merged.to(dtype).save_pretrained(folder)
     for pattern in TOKENIZER_FILES:
         for path in llm_folder.glob(pattern):

@@ -27,7 +27,10 @@ def folder(tmp_path):
     texts = {"single": ["Noise", "Blur"], "multi": ["Noise and blur", "Blur"], "rating": ["Image A", "Image B"]}
     texts["detail"] = ["The photo is noisy.", "The photo is blurred."]
     for name, (first, second) in texts.items():
-        save(f"metas/{name}.json", [{"id": f"{name}{n}", "answer": (first, second)[n % 2], "severity": 1} for n in range(9)])
+        save(
+            f"metas/{name}.json",
+            [{"id": f"{name}{n}", "answer": (first, second)[n % 2], "severity": 1} for n in range(9)],
+        )
         predictions = [{"id": f"{name}{n}", "text": first, "confidence": 0.75} for n in range(9)]
         save(f"answers/{name}.json", predictions)
         save(f"others/{name}.json", predictions)

@@ -77,7 +77,10 @@ def test_multi_pairs(pair):
     from depictqa.evaluation import accuracy
 
     expected = float(pair["stdout_last"].removeprefix("Average Accuracy: "))
-    assert round(accuracy.TASKS["multi_distortion_strict"].score(pair["pred_text"].strip(), pair["gt_answer"]), 4) == expected
+    assert (
+        round(accuracy.TASKS["multi_distortion_strict"].score(pair["pred_text"].strip(), pair["gt_answer"]), 4)
+        == expected
+    )
 
 
 @pytest.mark.slow

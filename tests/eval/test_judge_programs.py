@@ -26,7 +26,16 @@ def folder(tmp_path):
 
 def command(version, server, *more):
     script = str(ROOT / "src" / "eval" / f"cal_gpt4_score_detail_{version}.py")
-    paths = ("--pred_path", "pred.json", "--gt_path", "gt.json", "--save_path", "out/v.json", "--prompt_file", "prompt.txt")
+    paths = (
+        "--pred_path",
+        "pred.json",
+        "--gt_path",
+        "gt.json",
+        "--save_path",
+        "out/v.json",
+        "--prompt_file",
+        "prompt.txt",
+    )
     return [sys.executable, script, *paths, "--base_url", server.url, "--model", "m", *map(str, more)]
 
 

@@ -55,14 +55,18 @@ def test_group_by_another_field(folder):
 
 @pytest.mark.parametrize("plot", ["out.gif", "out"])
 def test_a_picture_of_another_kind_is_refused_at_once(folder, plot):
-    done = run_script("cal_acc_rating.py", "--pred_path", "good.json", "--gt_path", "gt.json", "--plot", plot, cwd=folder)
+    done = run_script(
+        "cal_acc_rating.py", "--pred_path", "good.json", "--gt_path", "gt.json", "--plot", plot, cwd=folder
+    )
     assert done.returncode == 2 and "expected a name that ends in .png or .svg or .pdf" in done.stderr
     assert done.stdout == ""
 
 
 def test_voting_json_and_plot(tmp_path):
     arguments = ("--test_paths", "vote_test.json", "--pred_paths", "vote_pred.json", "--gt_paths", "vote_gt.json")
-    done = run_script("cal_srcc_plcc_voting.py", *arguments, "--json", tmp_path / "v.json", "--plot", tmp_path / "v.svg")
+    done = run_script(
+        "cal_srcc_plcc_voting.py", *arguments, "--json", tmp_path / "v.json", "--plot", tmp_path / "v.svg"
+    )
     assert done.returncode == 0, done.stderr
     (figures,) = json.loads((tmp_path / "v.json").read_text())
     assert figures["mean"]["srcc"] == pytest.approx(0.9461862831620046)
@@ -72,13 +76,28 @@ def test_voting_json_and_plot(tmp_path):
 
 
 def test_voting_lets_a_missing_comparison_cast_no_vote():
-    arguments = ("--test_paths", "vote_test.json", "--pred_paths", "vote_pred_missing.json", "--gt_paths", "vote_gt.json")
+    arguments = (
+        "--test_paths",
+        "vote_test.json",
+        "--pred_paths",
+        "vote_pred_missing.json",
+        "--gt_paths",
+        "vote_gt.json",
+    )
     done = run_script("cal_srcc_plcc_voting.py", *arguments, "--allow_missing")
     assert done.returncode == 0 and done.stdout.count("SRCC:  0.9") == 1
 
 
 def test_voting_wants_as_many_files_of_each_kind():
-    arguments = ("--test_paths", "vote_test.json", "--pred_paths", "vote_pred.json", "vote_pred.json", "--gt_paths", "vote_gt.json")
+    arguments = (
+        "--test_paths",
+        "vote_test.json",
+        "--pred_paths",
+        "vote_pred.json",
+        "vote_pred.json",
+        "--gt_paths",
+        "vote_gt.json",
+    )
     done = run_script("cal_srcc_plcc_voting.py", *arguments)
     assert done.returncode == 2 and "expected the same number of files" in done.stderr
 

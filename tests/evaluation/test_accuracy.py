@@ -18,7 +18,9 @@ def files(rows):
 
 
 def test_intervals_are_open_below_and_closed_above():
-    predictions, answers = files([(0, "a", 0.5, "a"), (1, "a", 0.5000001, "b"), (2, "a", 0.500002, "a"), (3, "x", 1, "x")])
+    predictions, answers = files(
+        [(0, "a", 0.5, "a"), (1, "a", 0.5000001, "b"), (2, "a", 0.500002, "a"), (3, "x", 1, "x")]
+    )
     first, second, third = single_distortion(predictions, answers).intervals((0, 0.5, 0.9, 1))
     assert (first.count, first.accuracy) == (2, 0.5)  # 0.5000001 rounds to 0.5
     assert (second.count, second.accuracy) == (1, 1.0)
@@ -76,7 +78,11 @@ def test_where_the_words_and_the_letters_and_part():
 
 
 def test_groups_take_the_heavier_of_two_severities():
-    answers = [{"id": 0, "answer": "a", "severity": 2}, {"id": 1, "answer": "a", "severities": [1, 3]}, {"id": 2, "answer": "a"}]
+    answers = [
+        {"id": 0, "answer": "a", "severity": 2},
+        {"id": 1, "answer": "a", "severities": [1, 3]},
+        {"id": 2, "answer": "a"},
+    ]
     result = single_distortion([{"id": key, "text": "ab"[key % 2]} for key in range(3)], answers)
     assert {value: group.accuracy for value, group in result.by("severity").items()} == {2: 1.0, 3: 0.0}
 

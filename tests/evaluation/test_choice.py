@@ -37,7 +37,9 @@ def test_which_option_a_text_chooses(text, option):
     assert read_choice(text, {"id": 0, "options": OPTIONS}) == option
 
 
-@pytest.mark.parametrize(("text", "option"), [("Yes, it is.", "Yes"), ("no", "No"), ("No, not yes", "No"), ("I know", "I know")])
+@pytest.mark.parametrize(
+    ("text", "option"), [("Yes, it is.", "Yes"), ("no", "No"), ("No, not yes", "No"), ("I know", "I know")]
+)
 def test_yes_and_no(text, option):
     assert read_choice(text, {"id": 0, "options": ["Yes", "No"]}) == option
 
@@ -45,7 +47,11 @@ def test_yes_and_no(text, option):
 @given(st.integers(0, 3), st.sampled_from(["{}", "{}.", "({})", "{}) ", "Answer: {}"]))
 def test_a_letter_and_its_words_are_one_choice(place, form):
     item = {"id": 0, "options": OPTIONS}
-    assert read_choice(form.format("ABCD"[place]).strip(), item) == OPTIONS[place] == read_choice(OPTIONS[place].upper(), item)
+    assert (
+        read_choice(form.format("ABCD"[place]).strip(), item)
+        == OPTIONS[place]
+        == read_choice(OPTIONS[place].upper(), item)
+    )
 
 
 def test_accuracy_over_letters_and_words():

@@ -1,4 +1,3 @@
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -134,7 +133,9 @@ def test_179k_pairs():
             for b in range(120):
                 if a != b and len(comparisons) < 179_000 * (reference + 1) / 25:
                     key = f"{reference}-{a}-{b}"
-                    comparisons.append({"id": key, "image_ref": str(reference), "image_A": names[a], "image_B": names[b]})
+                    comparisons.append(
+                        {"id": key, "image_ref": str(reference), "image_A": names[a], "image_B": names[b]}
+                    )
                     predictions.append({"id": key, "text": "Image A" if quality[a] > quality[b] else "Image B"})
     result = srcc_plcc(predictions, comparisons, opinions)
     assert result.srcc > 0.9

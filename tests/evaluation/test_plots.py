@@ -17,7 +17,11 @@ def test_the_panels_follow_from_the_data():
     answers = one_of(3, answer="Noise", severity=2)
     whole = single_distortion(one_of(3, text="Blur", confidence=0.5), answers)
     confidence_panels = ["Reliability", "Accuracy of the answers kept"]
-    assert titles(accuracy_figure(whole)) == ["Confusion, % of the true class", "Accuracy by severity", *confidence_panels]
+    assert titles(accuracy_figure(whole)) == [
+        "Confusion, % of the true class",
+        "Accuracy by severity",
+        *confidence_panels,
+    ]
     bare = rating(one_of(2, text="Image A"), one_of(2, answer="Image B"))
     assert titles(accuracy_figure(bare)) == ["Confusion, % of the true class"]
     two = multi_distortion(one_of(2, text="Blur and noise"), one_of(2, answer="Noise and blur"))

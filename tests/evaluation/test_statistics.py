@@ -83,13 +83,17 @@ def test_classes_agree_with_scikit_learn(pairs):
     figures = {one.label: one for one in statistics.per_class(result)}
     labels = list(figures)
     assert labels == list(statistics.VOCABULARY)
-    precision, recall, f1, support = precision_recall_fscore_support(answers, texts, labels=labels, zero_division=np.nan)
+    precision, recall, f1, support = precision_recall_fscore_support(
+        answers, texts, labels=labels, zero_division=np.nan
+    )
     for index, label in enumerate(labels):
         one = figures[label]
         ours = [np.nan if value is None else value for value in (one.precision, one.recall, one.f1)]
         assert np.allclose(ours, [precision[index], recall[index], f1[index]], equal_nan=True)
         assert one.support == support[index]
-    assert np.array_equal(statistics.confusion_matrix(result)[1][:, :-1], sklearn_confusion(answers, texts, labels=labels))
+    assert np.array_equal(
+        statistics.confusion_matrix(result)[1][:, :-1], sklearn_confusion(answers, texts, labels=labels)
+    )
 
 
 def test_a_text_that_is_no_class_lands_in_the_last_column():

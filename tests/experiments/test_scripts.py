@@ -169,7 +169,8 @@ def test_inference_without_weights_says_which_file_is_missing(key, tmp_path):
 @pytest.mark.parametrize("name", sorted(MBAPPS_FORM))
 def test_mbapps_rates_its_own_form_of_bapps(name, fake_python):
     published, mbapps = (
-        printed(run(EXPERIMENTS / experiment / name, python=fake_python), "argument") for experiment in ("DQ495K", "MBAPPS")
+        printed(run(EXPERIMENTS / experiment / name, python=fake_python), "argument")
+        for experiment in ("DQ495K", "MBAPPS")
     )
     assert mbapps == [argument.replace("bapps_9.4k", "bapps_9.4k_s64") for argument in published]
 
@@ -177,7 +178,8 @@ def test_mbapps_rates_its_own_form_of_bapps(name, fake_python):
 @pytest.mark.parametrize("name", sorted(INFER - NANO_LACKS))
 def test_nano_asks_the_tasks_of_the_benchmarks_about_its_own_pictures(name, fake_python):
     published, nano = (
-        printed(run(EXPERIMENTS / experiment / name, python=fake_python), "argument") for experiment in ("DQ495K", "Nano")
+        printed(run(EXPERIMENTS / experiment / name, python=fake_python), "argument")
+        for experiment in ("DQ495K", "Nano")
     )
     assert option(nano, "--task_name") == option(published, "--task_name")
     part = name.removeprefix("infer_").removesuffix(".sh")
@@ -204,7 +206,9 @@ def asked_and_scored(folder: Path, kind: str, python: Path) -> tuple[list, list]
 def test_scores_are_those_of_the_answers_of_the_inference_script(name, experiment, fake_python):
     if experiment == "Nano" and name in NANO_LACKS:
         return
-    asked, scored = asked_and_scored(EXPERIMENTS / experiment, name.removeprefix("eval_").removesuffix(".sh"), fake_python)
+    asked, scored = asked_and_scored(
+        EXPERIMENTS / experiment, name.removeprefix("eval_").removesuffix(".sh"), fake_python
+    )
     assert scored == asked
 
 
@@ -325,7 +329,9 @@ def test_a_script_of_the_base_wants_an_experiment_around_it(fake_python, tmp_pat
     (tmp_path / "_base_").mkdir()
     (tmp_path / "_base_/env.sh").write_text((EXPERIMENTS / "_base_/env.sh").read_text())
     (tmp_path / "mine").mkdir()
-    process = subprocess.run(["sh", EXPERIMENTS / "_base_/train.sh"], cwd=tmp_path / "mine", capture_output=True, text=True)
+    process = subprocess.run(
+        ["sh", EXPERIMENTS / "_base_/train.sh"], cwd=tmp_path / "mine", capture_output=True, text=True
+    )
     assert process.returncode == 2
     assert process.stderr == f"error: no config.yaml in {tmp_path}/mine; run this in an experiment's folder\n"
 

@@ -30,7 +30,9 @@ def mixed_questions(preprocess) -> list[Question]:
     small = picture(preprocess, "s06_33x47.png")
     return [
         Question(TASKS["quality_single_A_noref"], (a,), ASK),
-        Question(TASKS["quality_compare"], (ref, a, b), "Which is better, Image A or Image B? Use a single word or phrase."),
+        Question(
+            TASKS["quality_compare"], (ref, a, b), "Which is better, Image A or Image B? Use a single word or phrase."
+        ),
         Question(TASKS["quality_single_B"], (ref, small), DESCRIBE),
         Question(TASKS["quality_compare_noref"], (small, b), "Which is sharper?"),
         Question(TASKS["quality_single_A_noref"], (small,), "Name the strongest degradation you can see."),

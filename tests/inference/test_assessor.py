@@ -103,7 +103,9 @@ def test_confidence_only_on_request_and_none_without_a_sentence_model(tiny_model
     assert weighed.confidence == pytest.approx(np.mean(weighed.answer.prob[:30]))
 
 
-CASES = [(run, row) for run in LLMS for row, case in enumerate(golden(f"{run}/confidence.json")) if len(case["query"]) < 3]
+CASES = [
+    (run, row) for run in LLMS for row, case in enumerate(golden(f"{run}/confidence.json")) if len(case["query"]) < 3
+]
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,9 @@ def test_brief_answers(name, task):
 
 
 def test_a_letter_that_shares_no_token_with_image_is_found_by_text():
-    value = brief_confidence(TASKS["quality_compare"], ["Im", "age", " ", "B", "\n ", "<|im_end|>"], [1, 2, 3, 4, 5, 6], "<|im_end|>")
+    value = brief_confidence(
+        TASKS["quality_compare"], ["Im", "age", " ", "B", "\n ", "<|im_end|>"], [1, 2, 3, 4, 5, 6], "<|im_end|>"
+    )
     assert value == 4
 
 
@@ -40,7 +42,10 @@ def test_an_article_is_no_image_name():
 
 
 def test_separator_and_newline_in_one_token():
-    assert brief_confidence(TASKS["quality_single_A"], ["Noise", "\n ", "<|im_end|>"], [0.5, 0.1, 0.2], "<|im_end|>") == 0.5
+    assert (
+        brief_confidence(TASKS["quality_single_A"], ["Noise", "\n ", "<|im_end|>"], [0.5, 0.1, 0.2], "<|im_end|>")
+        == 0.5
+    )
 
 
 def test_routing_by_words():

@@ -39,7 +39,9 @@ def test_greedy_answers(run, tiny_model):
             first = model.llm(inputs_embeds=batch.inputs_embeds, attention_mask=batch.attention_mask).logits[0, -1]
         np.testing.assert_allclose(first, logits[case["first_token_logits"]][0], atol=1e-3)
         (answer,) = generate(model, [prompt], GREEDY)
-        assert answer.output_id == case["output_ids"][0][1:]  # the original's begin with <s>, which the model never sees
+        assert (
+            answer.output_id == case["output_ids"][0][1:]
+        )  # the original's begin with <s>, which the model never sees
         assert answer.text == case["output_text"][0].strip()
         np.testing.assert_allclose(answer.prob, case["output_probs"][0], atol=1e-4)
 
@@ -63,7 +65,9 @@ def test_an_answer_does_not_depend_on_its_batch(name, size, tiny_model):
 def test_images_embedded_together_equal_images_embedded_alone(tiny_model):
     for name in ("base", "abs", "glob"):
         model, _ = tiny_model(name)
-        images = [torch.randint(0, 255, (3, h, w), dtype=torch.uint8) for h, w in ((70, 84), (84, 70), (70, 98), (140, 70))]
+        images = [
+            torch.randint(0, 255, (3, h, w), dtype=torch.uint8) for h, w in ((70, 84), (84, 70), (70, 98), (140, 70))
+        ]
         with torch.no_grad():
             for image, embeds in zip(images, model.embed_images(images), strict=True):
                 torch.testing.assert_close(embeds, model.embed_images([image])[0], atol=1e-4, rtol=1e-4)
@@ -110,7 +114,12 @@ def test_what_prompts_have_in_common_is_read_once(tiny_model, monkeypatch, least
     task = TASKS["quality_compare"]
     names = ("s01_70x70.png", "s10_84x84.png", "s06_33x47.png", "s14_gray_2100x75.png")
     ref, *others = [model.embed_images([preprocess(open_image(image_path(name)))])[0] for name in names]
-    pairs = [(ref, others[0], others[1]), (ref, others[0], others[2]), (ref, others[1], others[2]), (others[0], ref, ref)]
+    pairs = [
+        (ref, others[0], others[1]),
+        (ref, others[0], others[2]),
+        (ref, others[1], others[2]),
+        (others[0], ref, ref),
+    ]
     prompts = [model.fuse_question(task, pair, "Which image is better?") for pair in pairs]
     expected = [generate(model, [prompt], GREEDY)[0] for prompt in prompts]
     read, forward = [], Decoder._forward
@@ -132,7 +141,10 @@ def test_what_prompts_have_in_common_is_read_once(tiny_model, monkeypatch, least
     if least_saved:
         assert sum(read) == of_images
     else:
-        twice, once = prompts[0].segments[2:4], prompts[0].segments[4:6]  # reference of three pairs, Image A of two of them
+        twice, once = (
+            prompts[0].segments[2:4],
+            prompts[0].segments[4:6],
+        )  # reference of three pairs, Image A of two of them
         assert sum(read) == of_images - 2 * sum(map(len, twice)) - sum(map(len, once))
     assert len(memory) == 1
 
@@ -157,7 +169,9 @@ def test_of_a_follow_up_only_what_is_new_is_read(tiny_model, monkeypatch):
         return forward(decoder, fused, *past)
 
     monkeypatch.setattr(Decoder, "_forward", counted)
-    answers = generate(model, prompts, samplings, follow_up=lambda row, answer: follow_ups[row] if row in asked else None)
+    answers = generate(
+        model, prompts, samplings, follow_up=lambda row, answer: follow_ups[row] if row in asked else None
+    )
     for row, (answer, first, second) in enumerate(zip(answers, firsts, seconds, strict=True)):
         assert answer.output_id == first.output_id and (answer.second is not None) == (row in asked)
         np.testing.assert_allclose(answer.prob, first.prob, atol=1e-4)
@@ -190,7 +204,9 @@ def test_the_last_token_of_a_row_is_told(tiny_model):
     model, preprocess = tiny_model()
     (prompt,) = prompts_of(model, preprocess, 1)
     decoder = Decoder(model)
-    decoder.join(decoder.prefill({"a": (prompt, Sampling(max_new_tokens=3)), "b": (prompt, Sampling(max_new_tokens=1))}))
+    decoder.join(
+        decoder.prefill({"a": (prompt, Sampling(max_new_tokens=3)), "b": (prompt, Sampling(max_new_tokens=1))})
+    )
     steps = [decoder.step() for _ in range(4)]
     assert [[(token.row, token.is_last) for token in step] for step in steps] == [
         [("a", False), ("b", True)],
@@ -264,7 +280,9 @@ def test_a_stop_text_ends_an_answer_before_it(tiny_model):
         (answer,) = generate(model, [prompt], replace(GREEDY, stop=texts))
         assert answer.text == whole.text.split(stop)[0].strip()
         assert answer.finish_reason == "stop"
-        assert answer.output_id == whole.output_id[: len(answer.output_id)] and len(answer.output_id) < len(whole.output_id)
+        assert answer.output_id == whole.output_id[: len(answer.output_id)] and len(answer.output_id) < len(
+            whole.output_id
+        )
     (unstopped,) = generate(model, [prompt], replace(GREEDY, stop=("never said",)))
     assert unstopped == whole
 

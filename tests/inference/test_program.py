@@ -66,7 +66,9 @@ def test_golden_answers(run, toy, root, tmp_path, the_end_is_not_found):
         if original["output_id"] is None:
             assert ours["output_id"] is ours["prob"] is ours["confidence"] is None
             continue
-        assert ours["output_id"] == original["output_id"][1:]  # the original's begin with <s>, which the model never sees
+        assert (
+            ours["output_id"] == original["output_id"][1:]
+        )  # the original's begin with <s>, which the model never sees
         np.testing.assert_allclose(ours["prob"], original["prob"], atol=1e-4)
         assert ours["confidence"] == pytest.approx(original["confidence"], abs=1e-4)
 
@@ -85,9 +87,18 @@ def test_sampled_answers_follow_from_seed_and_id(root, tmp_path):
 
     def texts(folder: str, batch_size: int, items=items, seed: int = 131) -> dict:
         config = make_config(tmp_path / folder, root, infer={"temperature": 1.2, "max_new_tokens": 8})
-        arguments = ("--meta_path", write_meta(tmp_path / "meta.json", items), "--dataset_name", "toy", "--set", f"seed={seed}")
+        arguments = (
+            "--meta_path",
+            write_meta(tmp_path / "meta.json", items),
+            "--dataset_name",
+            "toy",
+            "--set",
+            f"seed={seed}",
+        )
         call(config, *arguments, "--task_name", "quality_single_A_noref", "--batch_size", batch_size)
-        return {row["id"]: row["text"] for row in read(tmp_path / folder / "answers" / "quality_single_A_noref_toy.json")}
+        return {
+            row["id"]: row["text"] for row in read(tmp_path / folder / "answers" / "quality_single_A_noref_toy.json")
+        }
 
     expected = texts("one", 1)
     assert texts("three", 3, items[::-1]) == expected
@@ -119,7 +130,15 @@ def test_help_explains_itself_at_once():
     process = start("--help")
     output, _ = process.communicate()
     assert process.returncode == 0
-    for text in ("--cfg", "--meta_path", "--dataset_name", "--task_name", "--batch_size", "--set", "quality_compare_noref"):
+    for text in (
+        "--cfg",
+        "--meta_path",
+        "--dataset_name",
+        "--task_name",
+        "--batch_size",
+        "--set",
+        "quality_compare_noref",
+    ):
         assert text in output
     assert "description," not in output  # cannot be asked
 
@@ -181,7 +200,10 @@ def test_tasks_that_cannot_be_asked(task, refused):
     [
         (["--batch_size", "0"], "--batch_size: expected at least 1, found 0"),
         (["--dataset_name", "a", "b"], "--dataset_name: expected 1 values, one per --meta_path, found 2"),
-        (["--task_name", "quality_compare", "quality_compare"], "--task_name: expected 1 values, one per --meta_path, found 2"),
+        (
+            ["--task_name", "quality_compare", "quality_compare"],
+            "--task_name: expected 1 values, one per --meta_path, found 2",
+        ),
         (["--set", "infer"], "--set: expected KEY=VALUE, found 'infer'"),
     ],
 )
@@ -190,7 +212,9 @@ def test_options_that_do_not_fit(options, message, refused):
 
 
 def test_two_metas_never_share_an_answer_file(refused, tmp_path):
-    line = refused(options=["--meta_path", tmp_path / "meta.json", tmp_path / "meta.json", "--dataset_name", "toy", "toy"])
+    line = refused(
+        options=["--meta_path", tmp_path / "meta.json", tmp_path / "meta.json", "--dataset_name", "toy", "toy"]
+    )
     assert line == "--dataset_name: 2 metas would write quality_single_A_noref_toy.json; name each differently"
 
 
@@ -227,14 +251,18 @@ def test_a_sentence_model_that_is_absent(refused, tmp_path):
 
 def test_an_answer_folder_that_cannot_be_written(refused, tmp_path):
     (tmp_path / "file").touch()  # tests may run as root, who may write everywhere: a file stands in the way
-    assert refused(infer={"answer_dir": "file"}) == f"infer.answer_dir: {tmp_path}/file cannot be written to (File exists)"
+    assert (
+        refused(infer={"answer_dir": "file"}) == f"infer.answer_dir: {tmp_path}/file cannot be written to (File exists)"
+    )
     line = refused(infer={"answer_dir": "file/below"})
     assert line == f"infer.answer_dir: {tmp_path}/file/below cannot be written to (Not a directory)"
 
 
 def test_a_config_with_mistakes(refused, tmp_path):
     line = refused(infer={"temprature": 1, "top_p": "high"})
-    assert line.startswith(f"{tmp_path}/config.yaml: unknown key 'infer.temprature'; did you mean 'infer.temperature'?; ")
+    assert line.startswith(
+        f"{tmp_path}/config.yaml: unknown key 'infer.temprature'; did you mean 'infer.temperature'?; "
+    )
     assert "infer.top_p: expected a number > 0 and <= 1" in line
 
 
@@ -280,7 +308,9 @@ def test_a_shard_that_is_overwritten_in_place_is_asked_again(root, tmp_path):
     assert read(answers.with_suffix(".json")) == [row]
 
 
-@pytest.mark.parametrize("key", ["model.vision_encoder_path", "model.llm_path", "model.delta_path", "infer.sentence_model"])
+@pytest.mark.parametrize(
+    "key", ["model.vision_encoder_path", "model.llm_path", "model.delta_path", "infer.sentence_model"]
+)
 def test_any_file_of_any_weights_is_noticed(root, tmp_path, key):
     (tmp_path / "weights" / "below").mkdir(parents=True)
     shard = tmp_path / "weights" / "below" / "shard"

@@ -86,7 +86,10 @@ def test_each_item_has_its_own_answer_in_order(workers, tmp_path):
 def test_a_run_on_a_full_disk_is_one_line_and_goes_on_where_it_ended(items, clean, tmp_path):
     answers = tmp_path / "answers"
     whole = len(clean[next(name for name in clean if name.endswith(".jsonl"))])
-    with no_room_beyond(whole - 1), pytest.raises(InputError, match=r"toy.jsonl: cannot be written \(File too large\)") as error:
+    with (
+        no_room_beyond(whole - 1),
+        pytest.raises(InputError, match=r"toy.jsonl: cannot be written \(File too large\)") as error,
+    ):
         answer(items, answers)
     assert "\n" not in str(error.value)
     answer(items, answers)
@@ -194,7 +197,9 @@ def test_a_finished_job_is_not_asked_again(items, clean, tmp_path):
     def no_model():
         raise AssertionError("a model was loaded")
 
-    run(Job(TASK, "toy", items, "1"), no_model, PREPROCESS, Options(tmp_path / "clean", 3, Sampling(), True, True, 0, 0))
+    run(
+        Job(TASK, "toy", items, "1"), no_model, PREPROCESS, Options(tmp_path / "clean", 3, Sampling(), True, True, 0, 0)
+    )
     assert files(tmp_path / "clean") == clean
 
 
@@ -224,7 +229,9 @@ def break_pictures(items, *numbers: int) -> None:
 
 def test_broken_pictures_have_rows_that_name_them(items, tmp_path):
     break_pictures(items, 1, 5)
-    with pytest.raises(InputError, match=r"^2 of 10 items have broken images \(finished, the rest is answered; see 'error' in "):
+    with pytest.raises(
+        InputError, match=r"^2 of 10 items have broken images \(finished, the rest is answered; see 'error' in "
+    ):
         answer(items, tmp_path / "answers", max_broken=0.2)
     for number, row in enumerate(read(tmp_path / "answers" / f"{NAME}.json")):
         assert row["id"] == number
@@ -247,7 +254,10 @@ def test_too_many_broken_pictures_stop_the_run_and_lose_nothing(items, clean, tm
     whole = {number: items[number].image_paths[1].read_bytes() for number in (4, 7)}
     break_pictures(items, *whole)
     assessor = Echo()
-    with pytest.raises(InputError, match=r"^1 of 10 items have broken images \(stopped: infer.max_broken allows 0%; see 'error' in .*jsonl\): .*9.png: "):
+    with pytest.raises(
+        InputError,
+        match=r"^1 of 10 items have broken images \(stopped: infer.max_broken allows 0%; see 'error' in .*jsonl\): .*9.png: ",
+    ):
         answer(items, tmp_path / "answers", assessor)
     assert assessor.asked == ["Q0", "Q1", "Q2", "Q3", "Q5"]
     assert not (tmp_path / "answers" / f"{NAME}.json").exists()

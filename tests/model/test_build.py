@@ -59,7 +59,9 @@ def test_the_config_chooses_the_dtype_not_the_file(llm, dtype, tmp_path):
 
 def test_global_features_have_nothing_to_abstract(tmp_path):
     path = tiny_config(tmp_path, "abs", model={"vision_feature_type": "global"})
-    with pytest.raises(InputError, match="model: abstractor reads patch tokens: expected vision_feature_type local, found global"):
+    with pytest.raises(
+        InputError, match="model: abstractor reads patch tokens: expected vision_feature_type local, found global"
+    ):
         load_config(path)
 
 

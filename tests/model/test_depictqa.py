@@ -49,7 +49,9 @@ def test_ids_targets_and_masks_of_every_golden_conversation(tiny_model):
         assert ids == case["fused_ids"]
         assert fused.labels == case["fused_targets"]
         # the prefix keeps its separators visible: only the conversation's ends are hidden
-        assert [i for i, visible in enumerate(fused.visible) if not visible] == (case["fused_attention_mask_zeros"] or [])
+        assert [i for i, visible in enumerate(fused.visible) if not visible] == (
+            case["fused_attention_mask_zeros"] or []
+        )
 
 
 def test_image_embeddings_equal_the_originals(tiny_model):
@@ -73,14 +75,18 @@ def test_image_embeddings_equal_the_originals(tiny_model):
 @pytest.mark.parametrize("name", ["base", "abs", "glob"])
 def test_a_batch_gives_the_samples_own_losses_and_gradients(name, tiny_model):
     model, preprocess = tiny_model(name)
-    cases = [case for case in golden("e2e/train.json") if case["model"] == name and case["conv_type"] == "vicuna_v1"][:6]
+    cases = [case for case in golden("e2e/train.json") if case["model"] == name and case["conv_type"] == "vicuna_v1"][
+        :6
+    ]
     conversations = [conversation_of(case, preprocess) for case in cases]
     weight = model.vision_proj.weight
     together = model(conversations)
     (gradient,) = torch.autograd.grad(together.loss, weight)
     alone = [model([conversation]) for conversation in conversations]
     gradients = [torch.autograd.grad(output.loss, weight)[0] for output in alone]
-    torch.testing.assert_close(together.sample_losses, torch.cat([o.sample_losses for o in alone]), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        together.sample_losses, torch.cat([o.sample_losses for o in alone]), atol=1e-5, rtol=1e-5
+    )
     torch.testing.assert_close(gradient, torch.stack(gradients).mean(0), atol=1e-6, rtol=1e-4)
 
 

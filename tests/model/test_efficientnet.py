@@ -14,7 +14,9 @@ def encoder():
 
 
 def pictures(height, width, seed=0):
-    return torch.randint(0, 256, (2, 3, height, width), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    return torch.randint(
+        0, 256, (2, 3, height, width), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8
+    )
 
 
 @pytest.mark.parametrize("height, width", [(32, 32), (64, 96), (224, 160)])

@@ -71,5 +71,7 @@ def test_weights_that_no_file_holds_are_not_made_up(tmp_path):
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config["num_hidden_layers"] += 1
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(InputError, match=r"llm: 9 weights of its config.json are in none of its files: model.layers.\d"):
+    with pytest.raises(
+        InputError, match=r"llm: 9 weights of its config.json are in none of its files: model.layers.\d"
+    ):
         load_model(folder)

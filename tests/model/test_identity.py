@@ -59,4 +59,6 @@ def test_a_copy_has_the_digest_of_its_origin_and_another_stamp(folder, tmp_path)
     shutil.copytree(folder, tmp_path / "copy", copy_function=shutil.copyfile)  # with the time of now
     assert digest(tmp_path / "copy") == digest(folder)
     assert stamp(tmp_path / "copy") != stamp(folder)
-    assert digest(shutil.copyfile(folder / "model-1.safetensors", tmp_path / "other")) == digest(folder / "model-1.safetensors")
+    assert digest(shutil.copyfile(folder / "model-1.safetensors", tmp_path / "other")) == digest(
+        folder / "model-1.safetensors"
+    )

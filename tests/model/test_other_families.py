@@ -1,6 +1,5 @@
 """Another vision encoder and another LLM family, by config alone: tiny random SigLIP and Qwen2.5 train, answer and merge."""
 
-
 import shutil
 
 import pytest
@@ -38,12 +37,16 @@ def qwen(tmp_path_factory):
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
     tokenizer.train_from_iterator(["Image A is better. The image has noise."], trainer)
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>").save_pretrained(folder)
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-    config = Qwen2Config(**sizes, num_key_value_heads=2, vocab_size=tokenizer.get_vocab_size(), tie_word_embeddings=False)
+    config = Qwen2Config(
+        **sizes, num_key_value_heads=2, vocab_size=tokenizer.get_vocab_size(), tie_word_embeddings=False
+    )
     Qwen2ForCausalLM(config).save_pretrained(folder)
     return folder
 
@@ -51,7 +54,9 @@ def qwen(tmp_path_factory):
 @pytest.fixture
 def config(siglip, qwen, tmp_path):
     paths = {"vision_encoder_path": str(siglip), "llm_path": str(qwen), "llm_conv_type": "chatml", "delta_path": None}
-    return load_config(tiny_config(tmp_path, model=paths, vision_preprocess={"patch_size": 16}, infer={"max_new_tokens": 5}))
+    return load_config(
+        tiny_config(tmp_path, model=paths, vision_preprocess={"patch_size": 16}, infer={"max_new_tokens": 5})
+    )
 
 
 def images(preprocess, task) -> tuple[torch.Tensor, ...]:
@@ -84,7 +89,9 @@ def test_weights_that_a_siglip_folder_lacks_are_not_made_up(siglip, tmp_path):
     weights = load_file(siglip / "model.safetensors")
     name = next(name for name in weights if "encoder.layers.1" in name)
     shutil.copyfile(siglip / "config.json", tmp_path / "config.json")
-    save_file({key: value for key, value in weights.items() if key != name}, tmp_path / "model.safetensors", {"format": "pt"})
+    save_file(
+        {key: value for key, value in weights.items() if key != name}, tmp_path / "model.safetensors", {"format": "pt"}
+    )
     with pytest.raises(InputError, match=f"{tmp_path}: 1 weights of its config.json are in none of its files: {name}"):
         load_vision_encoder(tmp_path, "local")
 

@@ -28,7 +28,9 @@ def test_golden_picture(case):
     rng = random.Random(case["python_random_seed"]) if case["mode"] == "train" else None
     pixels = preprocess(open_image(image_path(case["image"])), rng)
     assert list(pixels.shape) == case["shape"]
-    assert hashlib.sha256(pixels.permute(1, 2, 0).contiguous().numpy().tobytes()).hexdigest() == case["uint8_hwc_sha256"]
+    assert (
+        hashlib.sha256(pixels.permute(1, 2, 0).contiguous().numpy().tobytes()).hexdigest() == case["uint8_hwc_sha256"]
+    )
     if rng is not None:
         assert rng.random() == case["next_random_random"]
     values = ENCODER.normalize(pixels)

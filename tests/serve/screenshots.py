@@ -1,6 +1,6 @@
 """Take the screenshots of docs/serving.md: the page with Nano behind it, on its own examples.
 
-    python tests/serve/screenshots.py --out docs/screenshots
+python tests/serve/screenshots.py --out docs/screenshots
 """
 
 import argparse
@@ -68,7 +68,9 @@ def main() -> None:
                 act(visitor)
                 visitor.page.mouse.move(0, 0)
                 visitor.page.wait_for_timeout(500)
-                visitor.page.screenshot(path=out / file, type="jpeg", quality=QUALITY, full_page=context.get("is_mobile", False))
+                visitor.page.screenshot(
+                    path=out / file, type="jpeg", quality=QUALITY, full_page=context.get("is_mobile", False)
+                )
                 print(f"{out / file}: {(out / file).stat().st_size // 1000} kB")
                 visitor.context.close()
         finally:

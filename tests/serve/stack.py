@@ -66,7 +66,13 @@ class Stack:
             "log_dir": str(self.folder / "log"),
             "controller": {"port": int(self.url.rsplit(":", 1)[1]), "expiry_seconds": 4},
             "gradio": {"port": int(self.page_url.rsplit(":", 1)[1]), "controller_url": self.url},
-            "worker": {"port": port, "worker_url": url, "controller": self.url, "model_name": "Tiny", "stream_interval": 1}
+            "worker": {
+                "port": port,
+                "worker_url": url,
+                "controller": self.url,
+                "model_name": "Tiny",
+                "stream_interval": 1,
+            }
             | {"heartbeat_seconds": 0.5}
             | worker,
         }
@@ -118,7 +124,9 @@ class Stack:
         files = {name: (name, value) for name, value in options.items() if isinstance(value, bytes)}
         fields = {"question": QUESTION, "stream": "true"}
         fields |= {name: str(value) for name, value in options.items() if not isinstance(value, bytes)}
-        return httpx.stream("POST", f"{self.url}/v1/assess", data=fields, files=files, timeout=GIVE_UP_SECONDS, trust_env=False)
+        return httpx.stream(
+            "POST", f"{self.url}/v1/assess", data=fields, files=files, timeout=GIVE_UP_SECONDS, trust_env=False
+        )
 
     def close(self) -> None:
         for process in self.processes:

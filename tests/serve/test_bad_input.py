@@ -100,7 +100,10 @@ PICTURES = {  # name -> (bytes or what makes them, words of the answer); None: i
     "the largest, WebP": (lambda: encoded("RGB", (3250, 4000), "WEBP", method=0), None),
     "the largest, JPEG 2000": (lambda: encoded("RGB", (3000, 4000), "JPEG2000"), None),
     "a larger WebP": (lambda: encoded("RGB", (3300, 4000), "WEBP", method=0), "at most 13,000,000 of this kind (WEBP)"),
-    "a larger JPEG 2000": (lambda: encoded("RGB", (3100, 4000), "JPEG2000"), "at most 12,000,000 of this kind (JPEG2000)"),
+    "a larger JPEG 2000": (
+        lambda: encoded("RGB", (3100, 4000), "JPEG2000"),
+        "at most 12,000,000 of this kind (JPEG2000)",
+    ),
     "a larger progressive JPEG": (
         lambda: encoded("RGB", (5100, 4000), "JPEG", progressive=True),
         "at most 20,000,000 of this kind",
@@ -109,7 +112,10 @@ PICTURES = {  # name -> (bytes or what makes them, words of the answer); None: i
     "16 bit": (lambda: encoded("I;16", (64, 48)), None),
     "palette": (lambda: encoded("P", (64, 48)), None),
     "alpha": (lambda: encoded("RGBA", (64, 48)), None),
-    "animated": (lambda: encoded("P", (64, 48), "GIF", save_all=True, append_images=[Image.new("P", (64, 48), 1)]), None),
+    "animated": (
+        lambda: encoded("P", (64, 48), "GIF", save_all=True, append_images=[Image.new("P", (64, 48), 1)]),
+        None,
+    ),
     "FITS": (b"SIMPLE  =                    T" + b" " * 2850, "not a readable image"),
     "EPS": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a readable image"),
     "PDF": (b"%PDF-1.4\n", "not a readable image"),
@@ -223,7 +229,10 @@ def test_chat_bodies(name, stack):
 )
 def test_json_that_is_none(body, stack):
     with Watched(stack):
-        check(httpx.post(f"{stack.url}/v1/chat/completions", content=body, trust_env=False, timeout=GIVE_UP_SECONDS), "JSON")
+        check(
+            httpx.post(f"{stack.url}/v1/chat/completions", content=body, trust_env=False, timeout=GIVE_UP_SECONDS),
+            "JSON",
+        )
 
 
 def test_100_mb_of_json(stack):

@@ -26,7 +26,16 @@ def body(**options) -> dict:
 
 def test_what_is_implemented_is_passed_on():
     asked = chat.read(
-        body(model="M", temperature=1, top_p=0.5, seed=-3, stop=["a", "\n"], max_tokens=7, logprobs=True, confidence=False)
+        body(
+            model="M",
+            temperature=1,
+            top_p=0.5,
+            seed=-3,
+            stop=["a", "\n"],
+            max_tokens=7,
+            logprobs=True,
+            confidence=False,
+        )
     )
     given = {"model": "M", "temperature": 1, "top_p": 0.5, "seed": -3, "stop": ["a", "\n"], "max_tokens": 7}
     assert asked.ask.model_dump() == given | {"question": "What?", "confidence": False, "stream": False}
@@ -105,8 +114,14 @@ def test_what_would_change_the_answer_is_refused_by_its_name(name, value):
         ({"x" * 9000: 5}, "unknown field; /docs of this server lists the known ones"),
         ({"a\nb\ud800": 5}, "a?b?: unknown field"),
         ({"messages": [{"role": "\ud800"}, USER]}, "found ? before it"),
-        ({"stream": True, "stream_options": {"include_use": True}}, "include_use: unknown field; did you mean 'include_usage'?"),
-        ({"stream": True, "stream_options": {"include_usage": 1}}, "stream_options.include_usage: expected true or false"),
+        (
+            {"stream": True, "stream_options": {"include_use": True}},
+            "include_use: unknown field; did you mean 'include_usage'?",
+        ),
+        (
+            {"stream": True, "stream_options": {"include_usage": 1}},
+            "stream_options.include_usage: expected true or false",
+        ),
         ({"max_tokens": 5, "max_completion_tokens": 5}, "max_tokens, max_completion_tokens: expected one of them"),
         ({"messages": [{"role": "system", "content": "?"}, USER]}, "found system before it"),
     ],

@@ -44,7 +44,11 @@ def test_figures_for_prometheus():
     assert found["depictqa_requests_total", "/v1/assess", "400"] == 1
     assert found["depictqa_request_seconds_count", "/status"] == 1
     assert found["depictqa_requests_in_work",] == 1  # this one
-    assert (found["depictqa_workers", "Tiny"], found["depictqa_slots", "Tiny"], found["depictqa_load", "Tiny"]) == (2, 5, 1)
+    assert (found["depictqa_workers", "Tiny"], found["depictqa_slots", "Tiny"], found["depictqa_load", "Tiny"]) == (
+        2,
+        5,
+        1,
+    )
     assert found["depictqa_workers", "Other"] == 1
     controller.forget(info(3, "Other"), "test")
     with TestClient(build_app(controller)) as client:
@@ -67,7 +71,9 @@ def test_orders():
     entries[2].running = 8  # more than its last heartbeat told
     assert [entry.info.url[-1] for entry in ORDERS["shortest_queue"](entries)] == ["1", "2", "3"]
     firsts = [ORDERS["lottery"](entries)[0].info.slots for _ in range(3000)]
-    assert [round(firsts.count(slots) / 3000, 1) for slots in (4, 2, 1)] == pytest.approx([4 / 7, 2 / 7, 1 / 7], abs=0.06)
+    assert [round(firsts.count(slots) / 3000, 1) for slots in (4, 2, 1)] == pytest.approx(
+        [4 / 7, 2 / 7, 1 / 7], abs=0.06
+    )
 
 
 @pytest.mark.slow
@@ -139,7 +145,9 @@ def http_200(*lines: bytes):
     def answer(connection):
         read_request(connection)
         connection.sendall(
-            b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n\r\n" + b"\n".join(lines) + b"\n"
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n\r\n"
+            + b"\n".join(lines)
+            + b"\n"
         )
         connection.close()
 
@@ -149,7 +157,10 @@ def http_200(*lines: bytes):
 DONE = json.dumps({"text": "Noise", "done": True}).encode()
 STRANGE = {
     "hangs up": (lambda connection: connection.close(), 502),
-    "no HTTP": (lambda connection: (read_request(connection), connection.sendall(b"hello\r\n"), connection.close()), 502),
+    "no HTTP": (
+        lambda connection: (read_request(connection), connection.sendall(b"hello\r\n"), connection.close()),
+        502,
+    ),
     "no chunk": (http_200(b"<html>"), 502),
     "no end": (http_200(b'{"text": "Noi"}'), 502),
     "an error": (http_200(b'{"error": {"message": "oh", "code": "generation_failed"}}'), 503),
@@ -194,7 +205,9 @@ def test_a_worker_that_swallows_packets_holds_nobody_else_up(tmp_path):
     try:
         stack.start_controller()
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        httpx.post(f"{stack.url}/workers", json={"name": "Tiny", "url": url}, trust_env=False, timeout=GIVE_UP_SECONDS).raise_for_status()
+        httpx.post(
+            f"{stack.url}/workers", json={"name": "Tiny", "url": url}, trust_env=False, timeout=GIVE_UP_SECONDS
+        ).raise_for_status()
 
         async def both() -> tuple[list[float], httpx.Response]:
             async with httpx.AsyncClient(trust_env=False, timeout=GIVE_UP_SECONDS) as client:

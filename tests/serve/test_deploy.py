@@ -84,6 +84,8 @@ def test_compose_accepts_the_file(tmp_path):
     shutil.copy(DEPLOY / "compose.yaml", tmp_path / "docs/deploy")
     for name in "keys", "worker":
         (tmp_path / "secrets" / name).write_text("key\n")
-    done = subprocess.run([*command, "-f", tmp_path / "docs/deploy/compose.yaml", "config"], capture_output=True, text=True)
+    done = subprocess.run(
+        [*command, "-f", tmp_path / "docs/deploy/compose.yaml", "config"], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     assert set(yaml.safe_load(done.stdout)["services"]) == set(COMPOSE["services"])

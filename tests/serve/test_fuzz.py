@@ -19,7 +19,8 @@ def new_app() -> tuple:
 
 
 OPERATIONS = {
-    result.ok().label: result.ok() for result in schemathesis.openapi.from_dict(new_app()[1].openapi()).get_all_operations()
+    result.ok().label: result.ok()
+    for result in schemathesis.openapi.from_dict(new_app()[1].openapi()).get_all_operations()
 }
 
 
@@ -46,7 +47,11 @@ def test_made_up_requests(label):
 
         @given(case=OPERATIONS[label].as_strategy())
         @settings(
-            max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None
+            max_examples=EXAMPLES,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+            derandomize=True,
+            database=None,
         )
         def send(case):
             controller.register(WorkerInfo(name="Tiny", url=worker.url))

@@ -76,7 +76,8 @@ def test_liveness_is_open_and_without_keys_so_is_all():
 
 
 @pytest.mark.parametrize(
-    "url", ["http://10.0.0.1:80", "http://169.254.169.254/latest", "http://127.0.0.1.evil.org", "http://user@evil.org:1"]
+    "url",
+    ["http://10.0.0.1:80", "http://169.254.169.254/latest", "http://127.0.0.1.evil.org", "http://user@evil.org:1"],
 )
 def test_workers_register_from_allowed_hosts_only(url):
     with TestClient(build_app(Controller(ORDERS["lottery"], 60))) as client:
@@ -113,7 +114,9 @@ def test_other_origins_are_refused_unless_named():
     with TestClient(build_app(Controller(ORDERS["lottery"], 60))) as client:
         assert "access-control-allow-origin" not in client.options("/v1/assess", headers=preflight).headers
     with TestClient(new_app(cors_origins=["https://my.org"])) as client:
-        assert client.options("/v1/assess", headers=preflight).headers["access-control-allow-origin"] == "https://my.org"
+        assert (
+            client.options("/v1/assess", headers=preflight).headers["access-control-allow-origin"] == "https://my.org"
+        )
         evil = client.options("/v1/assess", headers=preflight | {"origin": "https://evil.org"})
         assert "access-control-allow-origin" not in evil.headers
         assert client.get("/status", headers={"origin": "https://my.org"}).status_code == 401
@@ -146,14 +149,37 @@ def test_a_stack_with_keys(tmp_path):
         path, url = stack.start_worker(wait=False)
         until(lambda: get(f"{stack.url}/v1/models", shown).get("data"))
         files, fields = {"a": ("a", PICTURE)}, {"question": QUESTION, "max_tokens": "4"}
-        assert httpx.post(f"{stack.url}/v1/assess", data=fields, files=files, trust_env=False, timeout=GIVE_UP_SECONDS).status_code == 401
         assert (
-            httpx.post(f"{stack.url}/v1/assess", data=fields, files=files, headers=shown, trust_env=False, timeout=GIVE_UP_SECONDS).status_code == 200
+            httpx.post(
+                f"{stack.url}/v1/assess", data=fields, files=files, trust_env=False, timeout=GIVE_UP_SECONDS
+            ).status_code
+            == 401
+        )
+        assert (
+            httpx.post(
+                f"{stack.url}/v1/assess",
+                data=fields,
+                files=files,
+                headers=shown,
+                trust_env=False,
+                timeout=GIVE_UP_SECONDS,
+            ).status_code
+            == 200
         )
         for headers in {}, shown:
-            assert httpx.post(f"{url}/assess", data=fields, files=files, headers=headers, trust_env=False, timeout=GIVE_UP_SECONDS).status_code == 401
-            assert httpx.get(f"{url}/status", headers=headers, trust_env=False, timeout=GIVE_UP_SECONDS).status_code == 401
+            assert (
+                httpx.post(
+                    f"{url}/assess", data=fields, files=files, headers=headers, trust_env=False, timeout=GIVE_UP_SECONDS
+                ).status_code
+                == 401
+            )
+            assert (
+                httpx.get(f"{url}/status", headers=headers, trust_env=False, timeout=GIVE_UP_SECONDS).status_code == 401
+            )
         assert httpx.get(f"{url}/health", trust_env=False, timeout=GIVE_UP_SECONDS).status_code == 200
-        assert httpx.get(f"{url}/status", headers=bearer(SECRET), trust_env=False, timeout=GIVE_UP_SECONDS).status_code == 200
+        assert (
+            httpx.get(f"{url}/status", headers=bearer(SECRET), trust_env=False, timeout=GIVE_UP_SECONDS).status_code
+            == 200
+        )
     finally:
         stack.close()

@@ -36,7 +36,8 @@ def test_a_label_is_read_tolerantly(label):
 
 
 @pytest.mark.parametrize(
-    "label", ["Reference Image:", "Here is the reference image:", "Reference:", "reference", "Ref:", "The reference picture"]
+    "label",
+    ["Reference Image:", "Here is the reference image:", "Reference:", "reference", "Ref:", "The reference picture"],
 )
 def test_labels_of_a_reference(label):
     assert assign(["Image A", Y, label, X, Q]) == ({"a": Y, "ref": X}, Q)

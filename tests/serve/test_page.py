@@ -82,7 +82,9 @@ def test_upload_ask_and_a_streamed_answer(visit, stack):
     card.get_by_text("Word by word").click()
     shades = card.locator(".dq-word")
     assert shades.count() == len(answer.split()) and card.locator(".dq-answer").text_content() == answer
-    assert all(0 <= int(title.removesuffix(" %")) <= 100 for title in shades.evaluate_all("all => all.map(e => e.title)"))
+    assert all(
+        0 <= int(title.removesuffix(" %")) <= 100 for title in shades.evaluate_all("all => all.map(e => e.title)")
+    )
     hosts = {url.split("/")[2] for url in visitor.requests if url.startswith("http")}
     assert hosts == {stack.page_url.split("/")[2]}  # nothing is loaded from elsewhere
 
@@ -113,7 +115,11 @@ def test_the_task_follows_from_the_pictures(visit):
         assert (line.text_content(), line.get_attribute("data-task")) == (words, task)
         asks_to_compare = "A or Image B" in visitor.page.locator(".dq-chips button").first.text_content()
         assert asks_to_compare == ("compare" in task)
-    for taken, task in (("Reference Image", "quality_compare_noref"), ("Image B", "quality_single_A_noref"), ("Image A", "")):
+    for taken, task in (
+        ("Reference Image", "quality_compare_noref"),
+        ("Image B", "quality_single_A_noref"),
+        ("Image A", ""),
+    ):
         visitor.page.get_by_label(f"Remove {taken}").click()
         assert line.get_attribute("data-task") == task
 
@@ -338,7 +344,9 @@ def test_narrow_screen(visit, scheme):
         page.locator("#dq-ask").tap()
         visitor.answer_of(page.locator(".dq-card").first)
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    tops = [page.locator(id).bounding_box()["y"] for id in ("#dq-pictures", "#dq-question", "#dq-answers", "#dq-viewer")]
+    tops = [
+        page.locator(id).bounding_box()["y"] for id in ("#dq-pictures", "#dq-question", "#dq-answers", "#dq-viewer")
+    ]
     assert tops == sorted(tops)
     is_dark = "document.body.classList.contains('dark')"
     assert page.evaluate(is_dark) == (scheme == "dark")

@@ -64,7 +64,9 @@ def vote(handlers: Handlers, **data):
 
 
 def test_answer_streams_into_its_card(tmp_path):
-    done = Chunk(text="A blur.", done=True, confidence=0.5, tokens=[("A", 0.9), (" blur", 0.5), (".", 0.5), ("</s>", 1)])
+    done = Chunk(
+        text="A blur.", done=True, confidence=0.5, tokens=[("A", 0.9), (" blur", 0.5), (".", 0.5), ("</s>", 1)]
+    )
     handlers = make_handlers(tmp_path, Chunk(text="A"), done)
     name = handlers.pictures.put(b"picture")
     first, *middle, last = states(handlers, {"key": "k1", "b": name})
@@ -159,7 +161,13 @@ def test_votes_are_of_answers_that_were_given(tmp_path):
     handlers = make_handlers(tmp_path, Chunk(text="Blür", done=True, confidence=None, tokens=[]))
     name = states(handlers, {"key": "k", "a": handlers.pictures.put(b"secret")})[-1]["id"]
     assert vote(handlers, id=name, vote="up") == {"id": name, "vote": "up"}
-    for data in ({"id": "other", "vote": "up"}, {"id": name, "vote": "more"}, {}, {"id": name, "vote": None}, {"id": [name]}):
+    for data in (
+        {"id": "other", "vote": "up"},
+        {"id": name, "vote": "more"},
+        {},
+        {"id": name, "vote": None},
+        {"id": [name]},
+    ):
         with pytest.raises(gradio.Error, match="too old"):
             vote(handlers, **data)
     (path,) = tmp_path.iterdir()
@@ -214,7 +222,8 @@ def test_controller_that_is_down_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("key", "models", "words"), [("right", ["Nano"], ""), ("wrong", [], "The controller asks for a key; gradio.key_file")]
+    ("key", "models", "words"),
+    [("right", ["Nano"], ""), ("wrong", [], "The controller asks for a key; gradio.key_file")],
 )
 def test_key_is_shown_to_the_controller(tmp_path, key, models, words):
     def reply(request):
@@ -278,7 +287,9 @@ def test_moderation_needs_a_key_for_openai(monkeypatch):
 @pytest.fixture
 def server():
     """The page's own routes, and one of each that Gradio has and must not be reached."""
-    reached = [Route("/{path:path}", lambda request: PlainTextResponse("reached"), methods=["GET", "POST", "HEAD", "PUT"])]
+    reached = [
+        Route("/{path:path}", lambda request: PlainTextResponse("reached"), methods=["GET", "POST", "HEAD", "PUT"])
+    ]
     pictures = HeldPictures()
     app = Starlette(routes=[*routes(pictures), *reached], middleware=[Middleware(Gate)])
     return SimpleNamespace(http=TestClient(app), pictures=pictures)
@@ -375,7 +386,9 @@ def test_slow_bodies_are_cut(server, monkeypatch):
 
 def test_browser_loads_nothing_from_elsewhere(server):
     headers = server.http.get("/").headers
-    assert "default-src 'self'" in headers["content-security-policy"] and "http" not in headers["content-security-policy"]
+    assert (
+        "default-src 'self'" in headers["content-security-policy"] and "http" not in headers["content-security-policy"]
+    )
 
 
 def test_examples_are_complete(server):

@@ -29,7 +29,13 @@ def stack(tmp_path_factory):
 
 
 def paths(stack) -> list[str]:
-    files = [stack.folder / "secret.txt", Path("/etc/passwd"), ROOT / "README.md", Path(sys.executable), Path("secret.txt")]
+    files = [
+        stack.folder / "secret.txt",
+        Path("/etc/passwd"),
+        ROOT / "README.md",
+        Path(sys.executable),
+        Path("secret.txt"),
+    ]
     prefixes = ("/gradio_api/file=", "/file=", "/gradio_api/file/", "/gradio_api//file=", "//gradio_api/file=")
     traversals = [
         f"/{folder}/{up * 8}etc/passwd"
@@ -73,7 +79,9 @@ def test_strange_events_do_not_break_the_page(stack):
         for data in ([], [None] * 6, [{"a": "x"}] * 6, ["\0"] * 6, [1e308] * 6, [[]] * 6):
             assert join(stack, data, function, f"s{function}").status_code < 600
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
-        assert httpx.request(method, f"{stack.page_url}/config", trust_env=False, timeout=GIVE_UP_SECONDS).status_code in (400, 404, 405)
+        assert httpx.request(
+            method, f"{stack.page_url}/config", trust_env=False, timeout=GIVE_UP_SECONDS
+        ).status_code in (400, 404, 405)
     response = httpx.get(stack.page_url, trust_env=False, timeout=GIVE_UP_SECONDS)
     assert response.status_code == 200 and "DepictQA" in response.text
 

@@ -93,7 +93,9 @@ def test_overload_is_refused_at_once_and_what_is_taken_is_answered(stack):
     saturated, _ = asyncio.run(answered_by(slots + waiting))
     overloaded, refusals = asyncio.run(answered_by(4 * (slots + waiting)))
     note("4x overload: a refusal", max(refusals, default=math.inf), 0.1)
-    note("4x overload: answers that are fewer than with just enough clients", 100 * (1 - overloaded / saturated), 5, "%")
+    note(
+        "4x overload: answers that are fewer than with just enough clients", 100 * (1 - overloaded / saturated), 5, "%"
+    )
 
 
 def test_two_hundred_clients_that_leave_at_the_first_word(stack):
@@ -168,7 +170,9 @@ def test_a_failure_inside_the_model_is_a_503_and_the_same_process_goes_on(stack)
 
 def test_a_killed_worker_in_mid_answer(stack):
     """A typed error at once; the next question goes elsewhere at once; questions that waited are answered elsewhere."""
-    process, url = stack.start_worker(held=True, limit_model_concurrency=100)  # the shortest queue, while the other works
+    process, url = stack.start_worker(
+        held=True, limit_model_concurrency=100
+    )  # the shortest queue, while the other works
     with ThreadPoolExecutor() as pool, stack.stream(a=PICTURE) as response:
         lines = response.iter_lines()
         until(lambda: json.loads(next(lines))["text"])

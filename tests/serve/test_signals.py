@@ -50,4 +50,8 @@ def test_every_handler_of_the_package_is_one_that_was_checked():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("signal.signal", "signal.sigaction")
     }
-    assert places == {"serve/server.py", "training/stop.py", "data/training.py"}  # a byte to a pipe; an attribute; ignored
+    assert places == {
+        "serve/server.py",
+        "training/stop.py",
+        "data/training.py",
+    }  # a byte to a pipe; an attribute; ignored

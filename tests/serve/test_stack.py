@@ -232,11 +232,15 @@ def test_openai_client_gets_the_picture_that_a_text_names(stack, openai_ask):
 def test_a_field_that_is_given_twice_is_refused(stack):
     for files, data in (([("a", PICTURE), ("a", OTHER)], []), ([("a", PICTURE)], [1, 2])):
         fields = {"question": QUESTION, "seed": data}
-        response = httpx.post(f"{stack.url}/v1/assess", data=fields, files=files, trust_env=False, timeout=GIVE_UP_SECONDS)
+        response = httpx.post(
+            f"{stack.url}/v1/assess", data=fields, files=files, trust_env=False, timeout=GIVE_UP_SECONDS
+        )
         assert response.status_code == 400 and "given twice" in response.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b"[" * 10_000, b"{}", b'{"messages": []}', b'{"messages": [1]}', b"\xff"])
+@pytest.mark.parametrize(
+    "body", [b"{", b"[]", b"[" * 10_000, b"{}", b'{"messages": []}', b'{"messages": [1]}', b"\xff"]
+)
 def test_bad_json_is_refused(stack, body):
     response = httpx.post(f"{stack.url}/v1/chat/completions", content=body, trust_env=False, timeout=GIVE_UP_SECONDS)
     assert response.status_code == 400 and response.json()["error"]["message"]
@@ -272,7 +276,9 @@ def test_killed_worker_is_a_typed_error_and_the_next_question_goes_elsewhere(own
     refused = own_stack.post(a=PICTURE)
     assert refused.status_code == 503 and "no worker is up" in refused.json()["error"]["message"]
     own_stack.start_worker()
-    httpx.post(f"{own_stack.url}/workers", json={"name": "Tiny", "url": url}, trust_env=False, timeout=GIVE_UP_SECONDS)  # as if not yet noticed
+    httpx.post(
+        f"{own_stack.url}/workers", json={"name": "Tiny", "url": url}, trust_env=False, timeout=GIVE_UP_SECONDS
+    )  # as if not yet noticed
     for _ in range(2):
         assert own_stack.post(a=PICTURE, max_tokens=4).status_code == 200
 
@@ -294,7 +300,9 @@ def test_worker_says_goodbye(own_stack):
 
 
 def test_absent_weights_stop_the_worker_with_the_line_of_infer(tmp_path):
-    config = tiny_config(tmp_path / "X", model={"vision_encoder_path": "nowhere.pt", "llm_path": "x", "delta_path": "x"})
+    config = tiny_config(
+        tmp_path / "X", model={"vision_encoder_path": "nowhere.pt", "llm_path": "x", "delta_path": "x"}
+    )
     (config.parent / "serve.yaml").write_text("{}\n")
     base = tmp_path / "_base_"
     base.mkdir()
@@ -316,7 +324,9 @@ def test_absent_weights_stop_the_worker_with_the_line_of_infer(tmp_path):
 def test_port_in_use_is_one_line(stack):
     done = subprocess.run(
         [sys.executable, "-m", "depictqa.serve.controller", "--cfg", stack.config()[0]],
-        env={**os.environ, },
+        env={
+            **os.environ,
+        },
         capture_output=True,
         text=True,
     )

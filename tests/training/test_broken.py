@@ -13,6 +13,7 @@ from training.runs import PICTURES, launch, make_items, make_run, metrics_of, to
 
 pytestmark = pytest.mark.slow
 
+
 def make_broken(folder, count: int, *numbers: int, **sections):
     """A run on `count` conversations; those of these numbers are about a picture that is cut short."""
     folder.mkdir(parents=True)
@@ -24,7 +25,9 @@ def make_broken(folder, count: int, *numbers: int, **sections):
 
 
 def lines_of(config) -> list[dict]:
-    return [json.loads(line) for line in (config.parent / "log" / "broken.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [
+        json.loads(line) for line in (config.parent / "log" / "broken.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def weights(config) -> dict:
@@ -62,7 +65,11 @@ def test_an_update_is_the_mean_over_the_samples_that_are_left(tmp_path, micro, s
     (expected,), (metrics,) = metrics_of(five), metrics_of(eight)
     assert (expected["broken"], metrics["broken"]) == (0, 3)
     assert metrics["loss"] == pytest.approx(expected["loss"], rel=1e-5) and metrics["acc"] == expected["acc"]
-    before, expected, found = torch.load(ARTIFACTS / "delta" / "ckpt.pt", weights_only=True), weights(five), weights(eight)
+    before, expected, found = (
+        torch.load(ARTIFACTS / "delta" / "ckpt.pt", weights_only=True),
+        weights(five),
+        weights(eight),
+    )
     for key, start in before.items():
         gradient = expected[key] - start
         assert (found[key] - expected[key]).norm() <= 1e-5 * gradient.norm() + 1e-7 * start.norm(), key
@@ -119,7 +126,9 @@ def test_beyond_the_limit_it_stops_and_the_advice_works(tmp_path):
     config, output = stopped(tmp_path / "run")
     line = output.splitlines()[-1]
     listed = config.parent / "log" / "broken.jsonl"
-    assert line.startswith("error: 2 of 16 training samples have a picture that cannot be read, more than train.max_broken=0.0625")
+    assert line.startswith(
+        "error: 2 of 16 training samples have a picture that cannot be read, more than train.max_broken=0.0625"
+    )
     assert f"Replace the files listed in {listed}, or raise train.max_broken, then continue with --resume auto" in line
     assert "Traceback" not in output and {row["id"] for row in lines_of(config)} == {"meta.json#3", "meta.json#10"}
     before = len(metrics_of(config))
@@ -150,7 +159,9 @@ def test_a_picture_that_was_removed_is_one_more_that_cannot_be_read(tmp_path):
 
 def test_zero_stops_at_the_first_and_nonsense_is_refused(tmp_path):
     config = make_broken(tmp_path / "run", 8, 3)
-    with pytest.raises(InputError, match="1 of 8 training samples have a picture that cannot be read, .*meta.json#3 .*cut.png"):
+    with pytest.raises(
+        InputError, match="1 of 8 training samples have a picture that cannot be read, .*meta.json#3 .*cut.png"
+    ):
         train(config, "train.max_broken=0")
     output = launch(config, "--set", "train.max_broken=0", launcher=torchrun(2), code=1)
     (line,) = [line for line in output.splitlines() if line.startswith("error: ")]

@@ -45,8 +45,12 @@ def test_a_log_that_finds_no_room_is_named(tmp_path):
     log._metrics = open("/dev/full", "w", encoding="utf-8")
     with pytest.raises(InputError) as error:
         log.write({"step": 1, "loss": 1.0, "acc": 0.5, "lr": 1e-4}, samples=4)
-    assert str(error.value).startswith("/dev/full: cannot be written (No space left on device); earlier checkpoints are")
-    with pytest.raises(InputError, match=f"{tmp_path}: cannot be written"):  # what it could not write, it tries once more
+    assert str(error.value).startswith(
+        "/dev/full: cannot be written (No space left on device); earlier checkpoints are"
+    )
+    with pytest.raises(
+        InputError, match=f"{tmp_path}: cannot be written"
+    ):  # what it could not write, it tries once more
         log.close()
 
 

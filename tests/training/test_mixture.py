@@ -74,7 +74,11 @@ def test_ten_mistakes_are_shown_of_many(tmp_path):
 
 def test_missing_pictures_and_metas_are_named(tmp_path):
     with pytest.raises(InputError, match=r"2 images do not exist: .*no1.png, .*no2.png"):
-        read(tmp_path, [*make_items(2), make_items(3)[2] | {"image": "no1.png"}, make_items(3)[2] | {"image": "no2.png"}], True)
+        read(
+            tmp_path,
+            [*make_items(2), make_items(3)[2] | {"image": "no1.png"}, make_items(3)[2] | {"image": "no2.png"}],
+            True,
+        )
     with pytest.raises(InputError, match="1 meta files do not exist: .*none.json"):
         read_mixture([["none.json", 1]], tmp_path, "config.yaml: metas")
     with pytest.raises(InputError, match="expected \\[meta file, times it is repeated\\], found 'none.json'"):
@@ -111,16 +115,23 @@ def test_samples_of_an_update_are_dealt_longest_first_and_stay_in_it():
     lengths = [(7 * index) % 11 for index in range(20)]
     plain = list(micro_batches([1] * 20, 2, world=2, stop=10, accumulation=3))
     for first in (0, 3, 6):
-        dealt = [list(micro_batches(lengths, 2, rank, 2, stop=10, accumulation=3))[first : first + 3] for rank in range(2)]
-        undealt = [list(micro_batches([1] * 20, 2, rank, 2, stop=10, accumulation=3))[first : first + 3] for rank in range(2)]
+        dealt = [
+            list(micro_batches(lengths, 2, rank, 2, stop=10, accumulation=3))[first : first + 3] for rank in range(2)
+        ]
+        undealt = [
+            list(micro_batches([1] * 20, 2, rank, 2, stop=10, accumulation=3))[first : first + 3] for rank in range(2)
+        ]
         flat, expected = ([key for rank in ranks for batch in rank for key in batch] for ranks in (dealt, undealt))
         assert sorted(flat) == sorted(expected)
         for epoch in (0, 1):
-            in_order = [lengths[index] for batches in zip(*dealt, strict=True) for b in batches for e, index in b if e == epoch]
+            in_order = [
+                lengths[index] for batches in zip(*dealt, strict=True) for b in batches for e, index in b if e == epoch
+            ]
             assert in_order == sorted(in_order, reverse=True)
-    assert list(micro_batches(lengths, 2, world=2, start=4, stop=10, accumulation=3)) == list(
-        micro_batches(lengths, 2, world=2, stop=10, accumulation=3)
-    )[4:]
+    assert (
+        list(micro_batches(lengths, 2, world=2, start=4, stop=10, accumulation=3))
+        == list(micro_batches(lengths, 2, world=2, stop=10, accumulation=3))[4:]
+    )
     assert plain[0] == [(0, index) for index in micro_batches([1] * 20, 2, world=2).order(0)[:2]]
 
 
@@ -183,7 +194,9 @@ class KilledWhileItReads(TrainingSet):
 def test_a_loading_process_that_is_killed_is_one_line(tmp_path):
     """As the kernel does where memory is short."""
     data = KilledWhileItReads(read(tmp_path, make_items(1)), PREPROCESS, seed=3)
-    with pytest.raises(InputError, match="a process that loads images ended .*: lower data.num_workers, then continue") as error:
+    with pytest.raises(
+        InputError, match="a process that loads images ended .*: lower data.num_workers, then continue"
+    ) as error:
         with loaders_that_live("continue"):
             next(load_batches(data, [[(0, 0)]], num_workers=1, pin_memory=False))
     assert "\n" not in str(error.value)

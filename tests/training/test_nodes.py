@@ -69,7 +69,9 @@ def ssh(tmp_path, nodes):
         f"HostKey {folder}/host\nAuthorizedKeysFile {folder}/mine.pub\nStrictModes no\nUsePAM no\nPidFile none\n"
     )
     servers = [
-        subprocess.Popen([*IN_NAMESPACE, node, sshd, "-D", "-e", "-f", str(folder / "sshd_config")], stderr=subprocess.PIPE)
+        subprocess.Popen(
+            [*IN_NAMESPACE, node, sshd, "-D", "-e", "-f", str(folder / "sshd_config")], stderr=subprocess.PIPE
+        )
         for node in nodes
     ]
     for server in servers:

@@ -40,7 +40,9 @@ def test_the_schedule_counts_to_the_plans_steps(tmp_path):
     assert "total_num_steps" not in config.deepspeed.scheduler.params
 
 
-@pytest.mark.parametrize("case", golden("training/warmup_decay_lr.json")["cases"], ids=lambda case: case["total_num_steps"])
+@pytest.mark.parametrize(
+    "case", golden("training/warmup_decay_lr.json")["cases"], ids=lambda case: case["total_num_steps"]
+)
 def test_the_installed_deepspeeds_schedule_is_the_recorded_one(case):
     from deepspeed.runtime.lr_schedules import WarmupDecayLR
 
@@ -69,7 +71,10 @@ def test_deepspeeds_sections_decide_the_precision(tmp_path, sections, device, dt
 @pytest.mark.parametrize(
     "sections, message",
     [
-        ({"fp16": {"enabled": True}}, "deepspeed.fp16.enabled: fp16 trains on a GPU only.*deepspeed.fp16.enabled=false"),
+        (
+            {"fp16": {"enabled": True}},
+            "deepspeed.fp16.enabled: fp16 trains on a GPU only.*deepspeed.fp16.enabled=false",
+        ),
         ({"fp16": {"enabled": True}, "bf16": {"enabled": True}}, "exclude each other"),
     ],
 )
@@ -81,7 +86,9 @@ def test_a_precision_that_cannot_be_is_refused(tmp_path, sections, message):
 def test_too_little_data_and_wrong_sizes_are_refused(tmp_path):
     with pytest.raises(InputError, match="1 epochs of 3 samples do not fill one optimizer step of 4 samples"):
         plan_from(load(tmp_path), 3, 1)
-    with pytest.raises(InputError, match="deepspeed.train_micro_batch_size_per_gpu: expected a whole number >= 1, found 'auto'"):
+    with pytest.raises(
+        InputError, match="deepspeed.train_micro_batch_size_per_gpu: expected a whole number >= 1, found 'auto'"
+    ):
         plan_from(load(tmp_path, train_micro_batch_size_per_gpu="auto"), 3, 1)
 
 

@@ -156,7 +156,9 @@ class RunsCode:
 def test_no_file_of_a_strangers_state_runs_code(tmp_path, monkeypatch):
     """Each file in turn is one that would make a folder, and the manifest vouches for it."""
     monkeypatch.chdir(tmp_path)
-    config = make_run(tmp_path, make_items(16), deepspeed={"zero_optimization": {"stage": 1}}, train={"save_freq_step": 4})
+    config = make_run(
+        tmp_path, make_items(16), deepspeed={"zero_optimization": {"stage": 1}}, train={"save_freq_step": 4}
+    )
     train(config)
     state = tmp_path / "ckpt" / "state" / "step00000002"
     manifest = json.loads((state / "manifest.json").read_text(encoding="utf-8"))

@@ -21,7 +21,9 @@ def test_another_llm_in_the_same_place_is_noticed_and_the_same_one_elsewhere_is_
     assert "this run is finished" in train(config, f"model.llm_path={moved}", resume="auto")
     shard = llm / "model.safetensors"
     shard.write_bytes(shard.read_bytes()[:-1] + b"\x01")
-    with pytest.raises(InputError, match=r"other settings: model.llm_path \(sha256 of its files\) was '\w{64}', is '\w{64}'"):
+    with pytest.raises(
+        InputError, match=r"other settings: model.llm_path \(sha256 of its files\) was '\w{64}', is '\w{64}'"
+    ):
         train(config, f"model.llm_path={llm}", resume="auto")
 
 
@@ -31,7 +33,9 @@ def test_a_state_of_an_earlier_release_does_not_say_which_weights_it_had(tmp_pat
     (path,) = (tmp_path / "ckpt" / "state").glob("*/manifest.json")
     manifest = json.loads(path.read_text(encoding="utf-8"))
     del manifest["broken"]
-    manifest["settings"] = {key: value for key, value in manifest["settings"].items() if not key.startswith("model.llm_path")}
+    manifest["settings"] = {
+        key: value for key, value in manifest["settings"].items() if not key.startswith("model.llm_path")
+    }
     path.write_text(json.dumps(manifest), encoding="utf-8")
     assert "this run is finished" in train(config, resume="auto")
 

@@ -90,7 +90,13 @@ def test_a_loss_scale_is_part_of_a_state(tmp_path):
     """As fp16 on a GPU has it; the other classes of a state are met where a run continues."""
     from deepspeed.runtime.fp16.loss_scaler import CreateLossScaler
 
-    dynamic = {"init_scale": 256, "scale_window": 7, "min_scale": 1, "delayed_shift": 2, "consecutive_hysteresis": False}
+    dynamic = {
+        "init_scale": 256,
+        "scale_window": 7,
+        "min_scale": 1,
+        "delayed_shift": 2,
+        "consecutive_hysteresis": False,
+    }
     scaler = CreateLossScaler(torch.float16, 0.0, True, dynamic)
     scaler.cur_scale = 128
     torch.save({"loss_scaler": scaler, "dtype": torch.float16}, tmp_path / "model.pt")

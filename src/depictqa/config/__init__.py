@@ -1,7 +1,7 @@
 """config.yaml and serve.yaml: `schema` has the keys, `tree` reads YAML, `loading` checks one by the other.
 
-    config = load_config("config.yaml", {"train.epochs": 2})
-    config.model.lora.lora_r
+config = load_config("config.yaml", {"train.epochs": 2})
+config.model.lora.lora_r
 """
 
 from depictqa.config.loading import load_config, load_serve_config, require_file, value_at

@@ -1,7 +1,7 @@
 """Show what a config.yaml comes to, or list every key that there is.
 
-    python -m depictqa.config config.yaml [KEY]      its base and the defaults included
-    python -m depictqa.config --keys                 docs/config.md
+python -m depictqa.config config.yaml [KEY]      its base and the defaults included
+python -m depictqa.config --keys                 docs/config.md
 """
 
 import argparse

@@ -97,7 +97,9 @@ def expected(annotation: Any, limits: Sequence[Any] = ()) -> str:
         if isinstance(limit, Expected):
             return str(limit)
     if get_origin(annotation) in (Union, types.UnionType):
-        return " or ".join(expected(part, limits if part is not types.NoneType else ()) for part in get_args(annotation))
+        return " or ".join(
+            expected(part, limits if part is not types.NoneType else ()) for part in get_args(annotation)
+        )
     if annotation is types.NoneType:
         return "null"
     if get_origin(annotation) is Literal:
@@ -106,7 +108,9 @@ def expected(annotation: Any, limits: Sequence[Any] = ()) -> str:
         return f"a list of {expected(*get_args(annotation)).removeprefix('a ')}" + (", not empty" if limits else "")
     words = KINDS.get(get_origin(annotation) or annotation, KINDS[dict])
     given = [inner for limit in limits for inner in (limit.metadata if isinstance(limit, FieldInfo) else (limit,))]
-    bounds = [f"{sign} {getattr(limit, name)}" for kind, name, sign in LIMITS for limit in given if isinstance(limit, kind)]
+    bounds = [
+        f"{sign} {getattr(limit, name)}" for kind, name, sign in LIMITS for limit in given if isinstance(limit, kind)
+    ]
     return " ".join([words, " and ".join(bounds)]).strip()
 
 

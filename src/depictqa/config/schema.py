@@ -130,9 +130,7 @@ class File(Section):
 
 
 class TrainingData(Section):
-    meta_paths_weights: list[MetaWeight] = Field(
-        [], description="[[meta file, times it is repeated in an epoch], ...]"
-    )
+    meta_paths_weights: list[MetaWeight] = Field([], description="[[meta file, times it is repeated in an epoch], ...]")
 
 
 class InferenceData(Section):
@@ -192,9 +190,13 @@ class Train(Section):
     log_step: int = Field(5, ge=1, description="micro steps between two log lines")
     save_freq_step: int | None = Field(5000, ge=1, description="micro steps between two checkpoints; null: none")
     save_freq_epoch: int | None = Field(1, ge=1, description="epochs between two checkpoints; null: none")
-    max_broken: float = Field(0.01, ge=0, le=1, description="share of unreadable samples at which training stops; 0: at the first")
+    max_broken: float = Field(
+        0.01, ge=0, le=1, description="share of unreadable samples at which training stops; 0: at the first"
+    )
     keep_last: int = Field(2, ge=1, description="number of newest states kept for resuming")
-    tune_llm: bool = Field(True, description="false: only projector and abstractor train, the LLM's LoRA stays as it is")
+    tune_llm: bool = Field(
+        True, description="false: only projector and abstractor train, the LLM's LoRA stays as it is"
+    )
     gradient_checkpointing: bool = Field(False, description="compute the LLM's layers twice instead of storing them")
     val_meta_paths: list[str] = Field([], description="validation meta files, in the form of the training ones")
     val_freq_step: int = Field(1000, ge=1, description="micro steps between two validations")
@@ -263,7 +265,9 @@ class Config(File):
 class ControllerSettings(Section):
     host: str = Field("127.0.0.1", description="address the controller listens on")
     port: Port = Field(10000, description="port the controller listens on")
-    dispatch_method: Literal["lottery", "shortest_queue"] = Field("shortest_queue", description="how a worker is chosen")
+    dispatch_method: Literal["lottery", "shortest_queue"] = Field(
+        "shortest_queue", description="how a worker is chosen"
+    )
     expiry_seconds: float = Field(15.0, gt=0, description="a worker not heard of for this many seconds is forgotten")
     keys_file: PathOrNull = Field(None, description="keys of those who may ask, one a line; null: everyone may")
     worker_hosts: list[str] = Field(["127.0.0.1", "localhost", "::1"], description="hosts that workers may run on")

@@ -67,9 +67,13 @@ def open_image(
     except UnidentifiedImageError:
         raise InputError(f"{name}: not a readable image (none of {', '.join(FORMATS)})") from None
     except Image.DecompressionBombError:
-        raise InputError(f"{name}: far too many pixels; at most {_most_pixels(FRUGAL, max_memory):,} are read") from None
+        raise InputError(
+            f"{name}: far too many pixels; at most {_most_pixels(FRUGAL, max_memory):,} are read"
+        ) from None
     except Exception as error:  # on damaged bytes a decoder may raise anything
-        told = isinstance(error, OSError | ValueError | RuntimeError | SyntaxError | EOFError)  # in words meant for people
+        told = isinstance(
+            error, OSError | ValueError | RuntimeError | SyntaxError | EOFError
+        )  # in words meant for people
         reason = " ".join(str(error).split()) if told and "0x" not in str(error) else ""
         reason = reason or "its data is damaged"
         raise InputError(f"{name}: not a readable image ({reason})") from None
@@ -90,7 +94,11 @@ def _from_array(source: np.ndarray | torch.Tensor, name: str) -> np.ndarray:
     if hasattr(source, "detach"):  # a torch tensor, without importing torch
         values = source.detach().cpu().float().numpy()
         if values.ndim != 3 or values.shape[0] != 3 or not (values.min() >= 0 and values.max() <= 1):
-            found = f"shape {list(values.shape)}, values {values.min():.3g} to {values.max():.3g}" if values.size else "nothing"
+            found = (
+                f"shape {list(values.shape)}, values {values.min():.3g} to {values.max():.3g}"
+                if values.size
+                else "nothing"
+            )
             raise InputError(f"{name}: expected a tensor [3, H, W] with values in [0, 1], found {found}")
         return (values * 255).round().astype(np.uint8).transpose(1, 2, 0)
     if not isinstance(source, np.ndarray) or source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3:
@@ -153,7 +161,9 @@ def _other(file: BinaryIO, name: str, max_memory: int | None, color_profiles: bo
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
-    white = {"I": 65535, "F": 1}.get(image.mode[:1])  # of PGM, PFM, and the 16 bits of PNG and JPEG 2000, as Pillow scales
+    white = {"I": 65535, "F": 1}.get(
+        image.mode[:1]
+    )  # of PGM, PFM, and the 16 bits of PNG and JPEG 2000, as Pillow scales
     return Image.fromarray(samples.to_8_bits(np.asarray(image), white)) if white else image
 
 

@@ -43,7 +43,9 @@ def to_8_bits(values: np.ndarray, white: float) -> np.ndarray:
         strip = values[row : row + 64].astype(np.float64) * (255 / white)
         low, high = strip.min() / 255, strip.max() / 255
         if not (low >= -0.5 / 255 and high <= 255.5 / 255):  # in this form, so that a NaN is caught
-            raise ValueError(f"float samples between {low:g} and {high:g}; expected 0 (black) to 1 (white): rescale them")
+            raise ValueError(
+                f"float samples between {low:g} and {high:g}; expected 0 (black) to 1 (white): rescale them"
+            )
         levels[row : row + 64] = np.rint(strip.clip(0, 255))
     return levels
 
@@ -86,7 +88,9 @@ class Tiff:
         self.orientation = next((turn for turn in turns if turn in range(1, 9)), 1)
         profile = tags[0].get(_PROFILE)
         self.profile = profile if isinstance(profile, bytes) else None
-        self.for_pillow = self._format == _UNSIGNED and (self._bits == 8 or (self._bits in (1, 2, 4) and self._samples == 1))
+        self.for_pillow = self._format == _UNSIGNED and (
+            self._bits == 8 or (self._bits in (1, 2, 4) and self._samples == 1)
+        )
 
     @property
     def _kind(self) -> str:
@@ -138,10 +142,14 @@ class Tiff:
         if self._page.tilewidth * self._page.tilelength > 4 * self.size[0] * self.size[1] + 2**20:
             raise ValueError("a tile that is far larger than the picture")
         places = list(zip(self._page.dataoffsets, self._page.databytecounts))  # of each strip or tile
-        if len(places) < prod(self._page.chunked) or any(not size or at + size > len(self._data) for at, size in places):
+        if len(places) < prod(self._page.chunked) or any(
+            not size or at + size > len(self._data) for at, size in places
+        ):
             raise ValueError("parts of the pixels are missing")  # tifffile would leave them black
         with TiffFile(self.alone()) as file:
-            values = file.pages[0].asarray(squeeze=False, maxworkers=1)[:, 0]  # [S, H, W, 1] if planar, else [1, H, W, S]
+            values = file.pages[0].asarray(squeeze=False, maxworkers=1)[
+                :, 0
+            ]  # [S, H, W, 1] if planar, else [1, H, W, S]
         values = np.moveaxis(values, 0, -1).reshape(*self.size[::-1], self._samples)
         levels = to_8_bits(values, self._white)  # [H, W, S]
         if self._page.photometric == _WHITE_IS_ZERO:

@@ -77,7 +77,9 @@ def read_mixture(
         raise InputError(f"{where}: no items to train on; expected [[meta file, weight], ...]")
     missing, lacking = _missing_images(mixture) if check_images else ([], 0)
     if lacking and lacking <= max_missing * len(mixture):
-        print(f"{where}: {lacking} of {len(mixture)} samples are left out, {len(missing)} images do not exist: {_some(missing)}")
+        print(
+            f"{where}: {lacking} of {len(mixture)} samples are left out, {len(missing)} images do not exist: {_some(missing)}"
+        )
         missing = []
     errors = [
         f"{len(found)} {what}: {_some(found)}"
@@ -123,7 +125,9 @@ def _read_item(entry: dict, name: str, root_dir: Path) -> TrainingItem:
 
 def _read_turns(conversations) -> tuple[tuple[str, str], ...]:
     if not isinstance(conversations, list) or not conversations:
-        raise InputError("'conversations' is missing or empty; expected [{from: human, value}, {from: gpt, value}, ...]")
+        raise InputError(
+            "'conversations' is missing or empty; expected [{from: human, value}, {from: gpt, value}, ...]"
+        )
     values = []
     for position, turn in enumerate(conversations):
         role, value = (turn.get("from"), turn.get("value")) if isinstance(turn, dict) else (None, None)

@@ -76,7 +76,9 @@ def voting_command() -> None:
     parser.add_argument("--pred_paths", nargs="+", required=True, help="answers of infer.py to them")
     parser.add_argument("--gt_paths", nargs="+", required=True, help="reference -> dist_paths, mos_list")
     parser.add_argument("--confidence", action="store_true", help="weigh each vote by its confidence")
-    parser.add_argument("--skip_invalid", action="store_true", help="leave out answers other than 'Image A' and 'Image B'")
+    parser.add_argument(
+        "--skip_invalid", action="store_true", help="leave out answers other than 'Image A' and 'Image B'"
+    )
     _add_common(parser, "let a comparison without prediction cast no vote")
     args = parser.parse_args()
     if not len(args.test_paths) == len(args.pred_paths) == len(args.gt_paths):

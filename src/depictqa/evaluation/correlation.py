@@ -148,7 +148,9 @@ def vote(
     if not isinstance(opinions, dict) or not opinions:
         raise InputError("opinions: expected an object of references, each with 'dist_paths' and 'mos_list'")
     pairs, _, problems = join(predictions, comparisons)
-    invalid = {prediction["id"]: text for prediction, _ in pairs if (text := text_field(prediction, "text")) not in CHOICES}
+    invalid = {
+        prediction["id"]: text for prediction, _ in pairs if (text := text_field(prediction, "text")) not in CHOICES
+    }
     if invalid and not skip_invalid:
         name, text = next(iter(invalid.items()))
         raise InputError(

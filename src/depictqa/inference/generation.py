@@ -169,7 +169,9 @@ class Decoder:
         parts = [self._read_on(again)] if again else []
         prompts = {key: prompt for key, prompt in prompts.items() if key not in again}
         worth = sharing.worth_reading_first([fused for fused, _ in prompts.values()])
-        groups: dict[tuple[Beginning, ...], dict[Hashable, int]] = {}  # read first, short to long -> tokens that are left
+        groups: dict[
+            tuple[Beginning, ...], dict[Hashable, int]
+        ] = {}  # read first, short to long -> tokens that are left
         for key, (fused, _) in prompts.items():
             text, *longer = sharing.beginnings(fused)
             first = (text, *(beginning for beginning in longer if beginning in worth))
@@ -208,13 +210,19 @@ class Decoder:
         rows = [old.keys.index(key) for key in prompts]
         shared = [sharing.shared_tokens(old.prompts[row], one) for row, one in zip(rows, fused, strict=True)]
         known = [min(count, len(one) - 1) for count, one in zip(shared, fused, strict=True)]  # the last is always read
-        places = [old.mask[row].nonzero()[:count, 0] for row, count in zip(rows, known, strict=True)]  # padding is anywhere
+        places = [
+            old.mask[row].nonzero()[:count, 0] for row, count in zip(rows, known, strict=True)
+        ]  # padding is anywhere
 
         def beginnings(states: torch.Tensor) -> torch.Tensor:  # [b, heads, T, d] -> [rows, heads, most known, d]
-            return torch.cat([_pad(states[[row]][:, :, place], max(known)) for row, place in zip(rows, places, strict=True)])
+            return torch.cat(
+                [_pad(states[[row]][:, :, place], max(known)) for row, place in zip(rows, places, strict=True)]
+            )
 
         past = [(beginnings(layer.keys), beginnings(layer.values)) for layer in old.cache.layers]
-        visible = torch.arange(max(known), device=old.mask.device) >= max(known) - torch.tensor(known)[:, None].to(old.mask)
+        visible = torch.arange(max(known), device=old.mask.device) >= max(known) - torch.tensor(known)[:, None].to(
+            old.mask
+        )
         rest = [sharing.cut(one, count) for one, count in zip(fused, known, strict=True)]
         return _Rows(list(prompts), fused, samplings, [[] for _ in rows], *self._forward(rest, past, visible))
 

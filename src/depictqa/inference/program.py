@@ -109,7 +109,9 @@ def _check_distinct(names: list[str]) -> None:
     """Raises InputError where two metas would share an answer file."""
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"--dataset_name: {names.count(name)} metas would write {name}.json; name each differently")
+            raise InputError(
+                f"--dataset_name: {names.count(name)} metas would write {name}.json; name each differently"
+            )
 
 
 def _find(meta: str, root_dir: Path) -> Path:

@@ -26,7 +26,13 @@ from depictqa.inference.assessor import Assessor, Question
 from depictqa.inference.generation import Sampling
 from depictqa.prompts import Task
 
-FIELDS = ("text", "output_id", "prob", "confidence", "finish_reason")  # of a row, beside its `id`; null where there is none
+FIELDS = (
+    "text",
+    "output_id",
+    "prob",
+    "confidence",
+    "finish_reason",
+)  # of a row, beside its `id`; null where there is none
 
 
 @dataclass(frozen=True)
@@ -205,7 +211,9 @@ def _describe(broken: list[str], total: int, path: Path, what: str) -> str:
 
 def _batches(items, preprocess, options: Options) -> Iterator[tuple[Sequence[Item], list]]:
     workers = min(options.num_workers, max(0, len(items) // 16))  # starting processes costs more than a few pictures
-    loader = DataLoader(_ItemImages(items, preprocess), batch_size=options.batch_size, num_workers=workers, collate_fn=list)
+    loader = DataLoader(
+        _ItemImages(items, preprocess), batch_size=options.batch_size, num_workers=workers, collate_fn=list
+    )
     start = 0
     for loaded in loader:
         yield items[start : start + len(loaded)], loaded

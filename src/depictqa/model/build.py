@@ -33,7 +33,9 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         name = next(device for device, there in available.items() if there)
     if not available[name]:
-        raise InputError(f"device: PyTorch finds no {name} device; expected one of {[d for d, t in available.items() if t]}")
+        raise InputError(
+            f"device: PyTorch finds no {name} device; expected one of {[d for d, t in available.items() if t]}"
+        )
     return torch.device(name)
 
 

@@ -171,7 +171,9 @@ def _from_folder(path: Path) -> tuple[CLIPVisionConfig, dict[str, torch.Tensor]]
 
     check_json(path, MODEL_FILES)
     try:
-        model, found = CLIPVisionModelWithProjection.from_pretrained(path, dtype=torch.float32, output_loading_info=True)
+        model, found = CLIPVisionModelWithProjection.from_pretrained(
+            path, dtype=torch.float32, output_loading_info=True
+        )
     except Exception as error:  # a broken file may lead transformers to any
         raise explain(path, "not a CLIP model folder", error) from error
     check_complete(path, set(found["missing_keys"]))

@@ -67,7 +67,9 @@ def save_delta(model: nn.Module, path: str | Path, dtype: torch.dtype | None = N
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     delta = {
-        key: tensor.detach().to("cpu", dtype or tensor.dtype) for key, tensor in model.state_dict().items() if belongs_to_delta(key)
+        key: tensor.detach().to("cpu", dtype or tensor.dtype)
+        for key, tensor in model.state_dict().items()
+        if belongs_to_delta(key)
     }
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -173,4 +173,3 @@ def _similar_sizes(images: Sequence[torch.Tensor], least_share: float = LEAST_SH
             largest = size
         groups[-1].append(i)
     return groups
-

@@ -12,7 +12,13 @@ from depictqa.errors import InputError
 from depictqa.model.weights import load_torch_file
 
 MODEL_FILES = ("config.json", "generation_config.json", "*.index.json")
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+)
 WEIGHT_FILES = ("model*.safetensors", "pytorch_model*.bin")
 
 
@@ -37,7 +43,9 @@ def check_json(folder: Path, patterns: tuple[str, ...]) -> None:
         for path in sorted(folder.glob(pattern)):
             value = read_json(path)
             if path.name.endswith(".index.json") and not isinstance(value.get("weight_map"), dict):
-                raise InputError(f"{path}: expected a weight_map, which names each weight's file; download this file again")
+                raise InputError(
+                    f"{path}: expected a weight_map, which names each weight's file; download this file again"
+                )
 
 
 def check_complete(folder: Path, missing: set[str]) -> None:

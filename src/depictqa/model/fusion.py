@@ -48,7 +48,9 @@ class FusedBatch:
     inputs_embeds: torch.Tensor  # [B, T, D]
     attention_mask: torch.Tensor  # [B, T], 1 = visible
     position_ids: torch.Tensor  # [B, T]
-    labels: torch.Tensor  # [B, T], IGNORE where nothing is learned; on the CPU, to be searched without waiting for a GPU
+    labels: (
+        torch.Tensor
+    )  # [B, T], IGNORE where nothing is learned; on the CPU, to be searched without waiting for a GPU
 
 
 def collate(samples: Sequence[Fused], embed_tokens: nn.Embedding, padding_side: str) -> FusedBatch:
@@ -58,7 +60,9 @@ def collate(samples: Sequence[Fused], embed_tokens: nn.Embedding, padding_side: 
         padding_side: "left" to generate, "right" to train.
     """
     device, dtype = embed_tokens.weight.device, embed_tokens.weight.dtype
-    text_ids = [token for sample in samples for segment in sample.segments if isinstance(segment, list) for token in segment]
+    text_ids = [
+        token for sample in samples for segment in sample.segments if isinstance(segment, list) for token in segment
+    ]
     text_embeds = embed_tokens(send(text_ids, device))  # [all text tokens, D]
     length, used = max(map(len, samples)), 0
     rows, masks, positions, labels = [], [], [], []

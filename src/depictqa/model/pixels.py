@@ -73,5 +73,7 @@ def _share_of_levels(levels: torch.Tensor) -> torch.Tensor:
     """Of the 256 grey levels, how many occur in each channel, [B, 3]."""
     batch, channels, height, width = levels.shape
     of_channel = torch.arange(batch * channels, device=levels.device).view(batch, channels, 1, 1)
-    counts = torch.bincount((of_channel * 256 + levels.long().clamp(0, 255)).flatten(), minlength=batch * channels * 256)
+    counts = torch.bincount(
+        (of_channel * 256 + levels.long().clamp(0, 255)).flatten(), minlength=batch * channels * 256
+    )
     return (counts.view(batch, channels, 256) > RARE * height * width).float().mean(-1)

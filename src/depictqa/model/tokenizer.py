@@ -97,7 +97,9 @@ class SentencePieceTokenizer:
         for i in ids:
             piece = self._model.id_to_piece(i)
             is_byte = self._model.is_byte(i)  # "<0x0A>"
-            texts.append(bytes([int(piece[3:5], 16)]).decode(errors="replace") if is_byte else piece.replace(_SPACE, " "))
+            texts.append(
+                bytes([int(piece[3:5], 16)]).decode(errors="replace") if is_byte else piece.replace(_SPACE, " ")
+            )
         return texts
 
     def token_id(self, text: str) -> int | None:
@@ -149,5 +151,7 @@ def load_tokenizer(folder: str | Path) -> Tokenizer:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except Exception as error:  # a broken file may lead transformers to any
-        raise InputError(f"{folder}: no tokenizer found ({next(iter(str(error).splitlines()), type(error).__name__)})") from error
+        raise InputError(
+            f"{folder}: no tokenizer found ({next(iter(str(error).splitlines()), type(error).__name__)})"
+        ) from error
     return TransformersTokenizer(tokenizer, adds_bos=bool(config.get("add_bos_token", False)))

@@ -16,7 +16,9 @@ from depictqa.serve.protocol import MAX_TOKENS, Ask, Chunk, Refused, check_names
 ANY, READ = object(), object()
 PASSED_ON = ("model", "temperature", "top_p", "seed", "stop", "stream", "confidence")  # fields of `Ask`, checked there
 OPTIONS = {  # every option of a request -> READ: it is implemented; ANY: it cannot change the answer; or the values taken
-    **dict.fromkeys((*PASSED_ON, "messages", "max_tokens", "max_completion_tokens", "logprobs", "stream_options"), READ),
+    **dict.fromkeys(
+        (*PASSED_ON, "messages", "max_tokens", "max_completion_tokens", "logprobs", "stream_options"), READ
+    ),
     **dict.fromkeys(("user", "metadata", "safety_identifier", "service_tier", "parallel_tool_calls"), ANY),
     **dict.fromkeys(("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"), ANY),
     "store": (False,),

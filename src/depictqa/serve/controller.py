@@ -361,7 +361,9 @@ def main() -> None:
     start_log(config.log_dir, "controller")
     log.info("at http://%s:%s", settings.host, settings.port)
     if settings.host not in LOOPBACK and not (keys and secret):
-        log.warning("reachable from other machines without keys: set controller.keys_file and secret_file (docs/serving.md)")
+        log.warning(
+            "reachable from other machines without keys: set controller.keys_file and secret_file (docs/serving.md)"
+        )
     controller = Controller(ORDERS[settings.dispatch_method], settings.expiry_seconds, settings.worker_hosts, secret)
     registering = None
     if settings.parent:

@@ -49,7 +49,9 @@ class RequireKey:
             return await self.app(scope, receive, send)
         keys = self.keys_of(scope["path"])
         shown = dict(scope["headers"]).get(b"authorization", b"")
-        if keys and not any([hmac.compare_digest(shown, f"Bearer {key}".encode()) for key in keys]):  # a list: all compared
+        if keys and not any(
+            [hmac.compare_digest(shown, f"Bearer {key}".encode()) for key in keys]
+        ):  # a list: all compared
             refused = Refused(
                 401, "invalid_key", "the key is missing or wrong; expected the header 'Authorization: Bearer KEY'"
             )

@@ -31,9 +31,7 @@ _SENTENCE_ENDS = re.compile(r"(?<=[.?!:;])\s+|\n+")
 _REFERENCE = r"(?<!no )(?<!for )(?<!without )(?<!without a )(?<![\w-])reference(?![\w-])(?!\s+to\b)"
 _LETTER = r"(?-i:[A-D])\b|[a-d](?=\s*(?:[^\w\s]|$))"  # "this image a friend took" names none
 _MORE = r"(?:\s*(?:,|&|and|or|vs\.?)\s+(?-i:[A-D])\b)*"  # "images A and B"
-_NAMED = re.compile(
-    rf"(?P<ref>{_REFERENCE})|\b{_PICTURE}s?[\s_-]+(?P<one>{_LETTER})(?P<more>{_MORE})", re.IGNORECASE
-)
+_NAMED = re.compile(rf"(?P<ref>{_REFERENCE})|\b{_PICTURE}s?[\s_-]+(?P<one>{_LETTER})(?P<more>{_MORE})", re.IGNORECASE)
 
 
 def assign(parts: Sequence[str | bytes]) -> tuple[dict[str, bytes], str]:

@@ -30,7 +30,9 @@ MAX_BODY_BYTES = 4 * MAX_PICTURE_BYTES + 1_000_000  # three pictures, in base64
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")  # the second: a form without pictures
 PICTURES = {"ref": "image_ref", "a": "image_A", "b": "image_B"}  # name of the file in a request -> field of a task
 NAMES = {name: prompts.LABELS[field] for name, field in PICTURES.items()}  # as people are told of them
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # a name may hold anything; an error is one line of UTF-8
+_UNPRINTABLE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]"
+)  # a name may hold anything; an error is one line of UTF-8
 _CONTROL = re.compile(r"<(?=/?s>|unk>|/?Img|\|\w+\|>)")  # where an image's tag or a special token begins
 
 
@@ -171,7 +173,9 @@ def task_of(names) -> Task:
 async def read_ask(request: Request) -> tuple[Ask, dict[str, bytes]]:
     """The question and the pictures of a multipart request. Raises Refused."""
     if not request.headers.get("content-type", "").lower().startswith(FORMS):
-        raise Refused(415, "wrong_content_type", "expected multipart/form-data: question, and pictures as files ref, a, b")
+        raise Refused(
+            415, "wrong_content_type", "expected multipart/form-data: question, and pictures as files ref, a, b"
+        )
     fields: dict[str, str | list[str]] = {"stop": []}  # the one that may be there several times
     pictures: dict[str, bytes] = {}
     try:
@@ -221,7 +225,10 @@ FORM_DOCS = {  # OpenAPI: what `read_ask` reads
                     "type": "object",
                     "required": ["question"],
                     "properties": {
-                        **{name: {"type": "string", "format": "binary", "description": NAMES[name]} for name in PICTURES},
+                        **{
+                            name: {"type": "string", "format": "binary", "description": NAMES[name]}
+                            for name in PICTURES
+                        },
                         **Ask.model_json_schema()["properties"],
                     },
                 }

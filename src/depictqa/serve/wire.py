@@ -122,7 +122,9 @@ class LimitBody:
 
 def error_response(error: Refused) -> JSONResponse:
     headers = {"retry-after": RETRY_AFTER[error.status]} if error.status in RETRY_AFTER else {}
-    return JSONResponse(error.body, error.status, headers | ({"www-authenticate": "Bearer"} if error.status == 401 else {}))
+    return JSONResponse(
+        error.body, error.status, headers | ({"www-authenticate": "Bearer"} if error.status == 401 else {})
+    )
 
 
 def make_app(title: str, **options) -> FastAPI:

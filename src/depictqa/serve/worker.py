@@ -60,7 +60,9 @@ class Worker:
     @property
     def info(self) -> WorkerInfo:
         load = self.engine.running + self.engine.waiting + self._preparing
-        return WorkerInfo(name=self.settings.model_name, url=self.settings.worker_url, slots=self.engine.slots, load=load)
+        return WorkerInfo(
+            name=self.settings.model_name, url=self.settings.worker_url, slots=self.engine.slots, load=load
+        )
 
     def status(self) -> dict:
         counts = ("slots", "running", "waiting", "max_waiting", "answered", "generated", "largest_batch")
@@ -123,7 +125,9 @@ def build_app(worker: Worker, secret: tuple[str, ...] = ()):
     async def lifespan(app):
         registering = None
         if not settings.no_register:
-            beats = keep_registered(settings.controller, lambda: [worker.info], settings.heartbeat_seconds, bearer(secret))
+            beats = keep_registered(
+                settings.controller, lambda: [worker.info], settings.heartbeat_seconds, bearer(secret)
+            )
             registering = asyncio.create_task(beats)
         yield
         if registering is not None:

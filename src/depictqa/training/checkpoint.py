@@ -155,7 +155,9 @@ def check_settings(state: State, settings: Mapping) -> None:
     What a state does not know, as it is of a time before that was noted, cannot be compared.
     """
     changed = [
-        f"{key} was {was!r}, is {settings.get(key)!r}" for key, was in sorted(state.settings.items()) if settings.get(key) != was
+        f"{key} was {was!r}, is {settings.get(key)!r}"
+        for key, was in sorted(state.settings.items())
+        if settings.get(key) != was
     ]
     if changed:
         raise InputError(f"{state.path}: this run was started with other settings: {'; '.join(changed)}")

@@ -156,7 +156,9 @@ def _after_update(engine) -> dict[str, float | None]:
     known: dict[str, float | None] = {}
     if engine.zero_optimization_stage() > 0:
         norm = engine.get_global_grad_norm()
-        known["grad_norm"] = float(norm) if norm is not None and math.isfinite(norm) else None  # fp16: the step was skipped
+        known["grad_norm"] = (
+            float(norm) if norm is not None and math.isfinite(norm) else None
+        )  # fp16: the step was skipped
     if engine.fp16_enabled():
         known |= {"loss_scale": engine.optimizer.cur_scale, "skipped_steps": engine.skipped_steps}
     if engine.device.type == "cuda":

@@ -109,7 +109,9 @@ def _open_events(folder: Path, first_step: int):
 def _lines_until(path: Path, step: int) -> list[str]:
     """The whole lines of the steps up to `step`."""
     kept = []
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""  # a lost power supply leaves any bytes
+    text = (
+        path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    )  # a lost power supply leaves any bytes
     for line in text.splitlines(keepends=True):
         try:
             if line.endswith("\n") and json.loads(line)["step"] <= step:

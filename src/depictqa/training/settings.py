@@ -33,7 +33,9 @@ class Plan:
         return self.optimizer_steps * self.accumulation
 
 
-def make_plan(length: int, world_size: int, micro_batch: int, accumulation: int, epochs: int, warmup_rate: float) -> Plan:
+def make_plan(
+    length: int, world_size: int, micro_batch: int, accumulation: int, epochs: int, warmup_rate: float
+) -> Plan:
     """Count steps.
 
     Args:
@@ -68,7 +70,9 @@ def plan_from(config: Config, length: int, world_size: int) -> Plan:
     for key in sizes:
         sizes[key] = config.deepspeed.get(key, 1)
         if not isinstance(sizes[key], int) or sizes[key] < 1:
-            raise InputError(f"{config.config_path}: deepspeed.{key}: expected a whole number >= 1, found {sizes[key]!r}")
+            raise InputError(
+                f"{config.config_path}: deepspeed.{key}: expected a whole number >= 1, found {sizes[key]!r}"
+            )
     return make_plan(length, world_size, *sizes.values(), config.train.epochs, config.train.warmup_rate)
 
 

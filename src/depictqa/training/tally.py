@@ -34,7 +34,9 @@ class Tally:
         return rows, stops > 0, int(all_broken)
 
 
-def losses_and_accuracies(rows: list[list[float]]) -> tuple[dict[str, float | None], dict[str, dict[str, float | None]]]:
+def losses_and_accuracies(
+    rows: list[list[float]],
+) -> tuple[dict[str, float | None], dict[str, dict[str, float | None]]]:
     """Over all samples, and per task that occurred: `loss` (mean over samples), `acc` (share of the target tokens predicted
     right), `exact` (share of the answers predicted right as a whole: what greedy decoding would answer). Without any
     sample all are None."""

@@ -46,7 +46,9 @@ def test_a_test_asks_for_a_word_and_says_the_number(state, multi, answer, said):
         assert item["query"].endswith(SINGLE_WORD_REQUEST) and item["answer"] == answer
         assert said in item["query"] and ("(s)" in item["query"]) == (said == "(s)")
         assert (
-            item["image_ref"] is None and item["task_type"] == "quality_single_A_noref" and "reference" not in item["query"]
+            item["image_ref"] is None
+            and item["task_type"] == "quality_single_A_noref"
+            and "reference" not in item["query"]
         )
 
 

@@ -62,7 +62,9 @@ def test_weak_distortions_are_not_called_strong_and_the_other_way_round():
         assert evidence(label, "slight", moved, REFERENCE) in (None, row.evidence.weak)
         assert evidence(label, "catastrophic", moved, REFERENCE) in (None, row.evidence.strong)
         for severity, allowed in (1, weak), (2, weak), (4, strong), (5, strong):
-            text = describe_one((Distortion(label, CLASSES[label][0], severity),), REFERENCE, REFERENCE, generator(1, label))
+            text = describe_one(
+                (Distortion(label, CLASSES[label][0], severity),), REFERENCE, REFERENCE, generator(1, label)
+            )
             assert any(effect in text.lower() for effect in (one.lower() for one in allowed))
 
 

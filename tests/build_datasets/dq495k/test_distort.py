@@ -290,7 +290,9 @@ def test_fifty_kills_change_no_byte(straight, tmp_path):
     made = len(list((tmp_path / "meta").glob("*.json")))
     assert 0 < made < 150
     out = program("refAB_md", *arguments, cwd=tmp_path)
-    assert out.splitlines()[-1] == f"made {150 - made} items of {150 - made} photos; {made} photos had theirs already", out
+    assert (
+        out.splitlines()[-1] == f"made {150 - made} items of {150 - made} photos; {made} photos had theirs already"
+    ), out
     assert hashes(tmp_path / "dist", tmp_path / "meta") == straight[2]  # no partial file either
 
 
@@ -332,9 +334,14 @@ def test_two_thousand_photos_follow_the_rules(tmp_path):
     out = program("refA_sd", *folders(Path("."), tmp_path / "photos")[:-2], "--workers", "2", cwd=tmp_path)
     assert out.splitlines()[-1] == "made 2000 items of 2000 photos; 0 photos had theirs already", out
     metas = [json.loads(path.read_text()) for path in (tmp_path / "meta").glob("*.json")]
-    classes, severities = Counter(meta["distortion_class"] for meta in metas), Counter(meta["severity"] for meta in metas)
+    classes, severities = (
+        Counter(meta["distortion_class"] for meta in metas),
+        Counter(meta["severity"] for meta in metas),
+    )
     expected = {None: 0.05} | {label: 0.95 / 12 for label in CLASSES}
-    assert chisquare([classes[label] for label in expected], [2000 * share for share in expected.values()]).pvalue > 1e-3
+    assert (
+        chisquare([classes[label] for label in expected], [2000 * share for share in expected.values()]).pvalue > 1e-3
+    )
     shares = [0.05] + [0.95 / 5] * 5
     assert chisquare([severities[severity] for severity in range(6)], [2000 * share for share in shares]).pvalue > 1e-3
     for label, functions in CLASSES.items():

@@ -67,7 +67,9 @@ def test_named_draws():
     pairs = [labels.draw_named("noise_poisson", two)(rng) for _ in range(100)]
     assert all([one.name for one in state if one.label == "noise"] == ["noise_poisson"] for state in pairs)
     assert {tuple(one.label for one in state) for state in pairs} <= set(ALLOWED_PAIRS)
-    with pytest.raises(InputError, match="--distortion_name: expected a class or a function, one of blur, .*; found 'foo'"):
+    with pytest.raises(
+        InputError, match="--distortion_name: expected a class or a function, one of blur, .*; found 'foo'"
+    ):
         labels.draw_named("foo", one)
 
 

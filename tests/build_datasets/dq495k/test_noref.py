@@ -16,7 +16,10 @@ from depictqa.errors import InputError
         ("The picture, when compared with the reference, is blurry.", "The picture is blurry."),
         ("It is sharp. In comparison with the original image, colors are pale.", "It is sharp. Colors are pale."),
         ("Edges are softer than in the reference.", "Edges are softer."),
-        ("Edges are softer than those of the original picture, and noise appears.", "Edges are softer, and noise appears."),
+        (
+            "Edges are softer than those of the original picture, and noise appears.",
+            "Edges are softer, and noise appears.",
+        ),
         ("Unlike the reference, it shows noise.", "It shows noise."),
         ("Details are lost relative to the given reference image.", "Details are lost."),
         ("A referee holds the ball; nothing is compared.", "A referee holds the ball; nothing is compared."),

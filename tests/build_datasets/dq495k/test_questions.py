@@ -28,7 +28,9 @@ ONE_STATE = (Distortion("saturate_weaken", "saturate_weaken_HSV", 2),)
 TWO_STATE = (Distortion("noise", "noise_poisson", 3), Distortion("blur", "blur_lens", 2))
 TABLES = {"brief": BRIEF, "rating": RATING, "one": DETAIL_ONE, "two": DETAIL_TWO}
 ALL = [
-    pytest.param(template.question, id=f"{name}{i}") for name, table in TABLES.items() for i, template in enumerate(table)
+    pytest.param(template.question, id=f"{name}{i}")
+    for name, table in TABLES.items()
+    for i, template in enumerate(table)
 ]
 
 
@@ -83,7 +85,10 @@ def test_brief_questions_state_the_number_and_answers_name_the_distortions(templ
 
 @pytest.mark.parametrize("template", RATING, ids=range(len(RATING)))
 def test_rating_answers_prefer_the_better_one(template: Template):
-    assert rating(template, True, True, False) == (render(template.question, ANY, False) + SINGLE_WORD_REQUEST, "Image A")
+    assert rating(template, True, True, False) == (
+        render(template.question, ANY, False) + SINGLE_WORD_REQUEST,
+        "Image A",
+    )
     for a_is_better, better in (True, "Image A"), (False, "Image B"):
         _, answer = rating(template, a_is_better, False, True)
         assert re.findall(r"Image [AB]", answer)[0] == better and "{" not in answer

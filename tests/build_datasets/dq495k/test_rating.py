@@ -12,7 +12,10 @@ from depictqa.prompts import SINGLE_WORD_REQUEST
 
 TABLES = {  # layout -> (text of its table, scores)
     "csv": ("image,reference,mos\na.png,r.png,3.5\n", Score("a.png", "r.png", 3.5)),
-    "kadid10k": ("dist_img,ref_img,dmos,var\nI01_01_01.png,I01.png,4.57,0.49\n", Score("I01_01_01.png", "I01.png", 4.57)),
+    "kadid10k": (
+        "dist_img,ref_img,dmos,var\nI01_01_01.png,I01.png,4.57,0.49\n",
+        Score("I01_01_01.png", "I01.png", 4.57),
+    ),
     "tid2013": ("5.51429 I01_01_1.bmp\n", Score("I01_01_1.bmp", "I01.BMP", 5.51429)),
     "csiq": (
         "image,dst_type,dst_lev,dmos\n1600,jpeg 2000,3,0.25\n",
@@ -65,7 +68,9 @@ def test_tables_with_mistakes(text, message, tmp_path):
 
 
 SCORES = [
-    Score(f"{reference}{number}.png", f"{reference}.png", float(number // 2)) for reference in "rst" for number in range(8)
+    Score(f"{reference}{number}.png", f"{reference}.png", float(number // 2))
+    for reference in "rst"
+    for number in range(8)
 ]
 
 

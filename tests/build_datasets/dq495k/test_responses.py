@@ -19,7 +19,20 @@ from tests.build_datasets.dq495k.photos import SCRIPTS, write_crops
 from tests.chat_server import ChatServer
 
 NOISE, BLUR = Distortion("noise", "noise_poisson", 3), Distortion("blur", "blur_lens", 2)
-FLAGS = ["--concurrency", "4", "--timeout", "300", "--retries", "4", "--price_in", "10", "--price_out", "30", "--api_key", "k"]
+FLAGS = [
+    "--concurrency",
+    "4",
+    "--timeout",
+    "300",
+    "--retries",
+    "4",
+    "--price_in",
+    "10",
+    "--price_out",
+    "30",
+    "--api_key",
+    "k",
+]
 
 
 def write_metas(folder: Path, count: int, two: bool = False) -> dict[str, str]:
@@ -38,13 +51,22 @@ def write_metas(folder: Path, count: int, two: bool = False) -> dict[str, str]:
 
 def served(ids: dict[str, str], *arguments, **settings) -> ChatServer:
     def item_of(body: dict) -> str:
-        return next(ids[part["image_url"]["url"]] for part in body["messages"][-1]["content"] if part["type"] == "image_url")
+        return next(
+            ids[part["image_url"]["url"]] for part in body["messages"][-1]["content"] if part["type"] == "image_url"
+        )
 
     return ChatServer(*arguments, item_of=item_of, **{"answer": "A clear photo with noise."} | settings)
 
 
 def run(monkeypatch, server: ChatServer, folder: Path, images: str, *more: str) -> None:
-    folders = ["--meta_dir", str(folder / "meta"), "--save_dir", str(folder / "saved"), "--fail_dir", str(folder / "failed")]
+    folders = [
+        "--meta_dir",
+        str(folder / "meta"),
+        "--save_dir",
+        str(folder / "saved"),
+        "--fail_dir",
+        str(folder / "failed"),
+    ]
     monkeypatch.setattr("sys.argv", ["x", *folders, "--base_url", server.url, *FLAGS, *more])
     responses.gpt4v_command(images)
 
@@ -74,7 +96,9 @@ def test_every_item_is_resolved_and_paid_for_once(tmp_path, monkeypatch, capsys)
         assert max(server.calls.values()) <= 5
         answers, failures = saved(tmp_path / "saved"), saved(tmp_path / "failed")
         assert set(answers) == {f"m_{n}" for n in range(10)} - {"m_6", "m_7"} and set(failures) == {"m_6", "m_7"}
-        assert answers["m_1"]["response"] == "A clear photo with noise." and answers["m_1"]["distortion_class"] == "noise"
+        assert (
+            answers["m_1"]["response"] == "A clear photo with noise." and answers["m_1"]["distortion_class"] == "noise"
+        )
         assert (failures["m_6"]["status"], failures["m_7"]["status"]) == ("refused", "cut")
         calls = server.calls.total()
         with pytest.raises(SystemExit):

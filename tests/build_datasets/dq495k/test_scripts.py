@@ -77,7 +77,9 @@ def make_detail(folder: Path, kind: str) -> None:
         for part in ("train", "test"):
             path, bare_path = f"@/{task}__detail_{kind}_{part}.json", f"@/{task}_noref__detail_{kind}_{part}.json"
             mode = {("refA", "test"): ["--test"], ("refAB", "train"): ["--training"]}.get((images, part), [])
-            run(folder, f"gen_json_{images}_detail", "--meta_dir", f"@/{images}_{kind}_resp", "--save_path", path, *mode)
+            run(
+                folder, f"gen_json_{images}_detail", "--meta_dir", f"@/{images}_{kind}_resp", "--save_path", path, *mode
+            )
             flags = ["--training"] if part == "train" and kind == "sd" else []
             run(folder, f"{images}2{bare}_{kind}", "--read_path", path, "--save_path", bare_path, "--exclude", *flags)
 
@@ -86,7 +88,16 @@ def make_rating(folder: Path) -> None:
     photos = sorted(path.name for path in (folder / "photos").iterdir())[:6]
     rows = [f"{name},{photos[0]},{score}\n" for score, name in enumerate(photos)]
     (folder / "mos.csv").write_text("image,reference,mos\n" + "".join(rows))
-    run(folder, "make_rating_pairs", "--mos_path", "@/mos.csv", "--image_prefix", "@/photos/", "--save_path", "@/pairs.json")
+    run(
+        folder,
+        "make_rating_pairs",
+        "--mos_path",
+        "@/mos.csv",
+        "--image_prefix",
+        "@/photos/",
+        "--save_path",
+        "@/pairs.json",
+    )
     for mode, part in ([], "test"), (["--training"], "train"):
         path, bare = f"@/quality_compare__rating_{part}.json", f"@/quality_compare_noref__rating_{part}.json"
         run(folder, "gen_json_refAB_brief", "--json_original", "@/pairs.json", "--save_path", path, *mode)
@@ -120,7 +131,9 @@ def test_items_are_of_their_task_and_their_pictures_are_there(built):
         assert found, path
         for item in found:
             assert item["task_type"] == task
-            assert (item["image_ref"] is None) == task.endswith("_noref") and (item["image_B"] is None) == ("single" in task)
+            assert (item["image_ref"] is None) == task.endswith("_noref") and (item["image_B"] is None) == (
+                "single" in task
+            )
             assert all(Path(item[key]).exists() for key in ("image_ref", "image_A", "image_B") if item[key])
             assert ("conversations" in item) == is_training and ("query" in item) != is_training
             is_asked_only = "compare" in task and "detail" in path.name

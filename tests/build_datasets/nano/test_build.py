@@ -125,7 +125,10 @@ def test_items_show_the_images_of_their_task(which, request):
     for kind, items in metas(out).items():
         assert len({item["id"] for item in items}) == len(items)
         for item in items:
-            assert tuple(field for field in IMAGES if item[field] is not None) == get_task(kind.task, inference=True).fields
+            assert (
+                tuple(field for field in IMAGES if item[field] is not None)
+                == get_task(kind.task, inference=True).fields
+            )
             sizes = {Image.open(out.parent / item[field]).size for field in IMAGES if item[field] is not None}
             assert len(sizes) == 1 and min(sizes.pop()) == 224
 
@@ -155,7 +158,11 @@ def test_answers_say_what_the_labels_say(which, request):
 def test_nothing_invisible_without_a_reference():
     rng = np.random.default_rng(SEED)
     for label in (label for label, severity in SEEN_WITHOUT_REFERENCE_FROM.items() if severity == 2):
-        severities = [draw_distortion(rng, needs_reference, label).severity for needs_reference in (True, False) for _ in range(60)]
+        severities = [
+            draw_distortion(rng, needs_reference, label).severity
+            for needs_reference in (True, False)
+            for _ in range(60)
+        ]
         assert 1 in severities[:60] and 1 not in severities[60:]
         assert {2, 3, 4, 5} <= set(severities[60:])
     assert 1 in {draw_distortion(rng, False, "blur").severity for _ in range(60)}

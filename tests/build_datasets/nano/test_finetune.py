@@ -81,7 +81,14 @@ def test_the_heads_learn_from_cached_statistics(pictures):
 @pytest.mark.slow
 def test_a_run_goes_on_where_it_was_killed(pictures, tmp_path, monkeypatch):
     def run(views):
-        flags = {"pictures": pictures, "out": tmp_path / "out", "views": views, "batch": 2, "head_start": 4, "test_views": 2}
+        flags = {
+            "pictures": pictures,
+            "out": tmp_path / "out",
+            "views": views,
+            "batch": 2,
+            "head_start": 4,
+            "test_views": 2,
+        }
         monkeypatch.setattr(sys, "argv", ["finetune.py", *(f"--{name}={value}" for name, value in flags.items())])
         finetune.main()
         return torch.load(tmp_path / "out" / "state.pt", weights_only=True)
@@ -103,8 +110,12 @@ DEV = (torch.zeros(2, 3, 64, 64, dtype=torch.uint8), torch.tensor([0, 1]), torch
 def test_frozen_blocks_keep_their_weights():
     model = finetune.Model()
     model.freeze(2)
-    assert not any(p.requires_grad for part in (model.encoder.stem, *model.encoder.blocks[:2]) for p in part.parameters())
-    assert all(p.requires_grad for part in (*model.encoder.blocks[2:], model.encoder.projection) for p in part.parameters())
+    assert not any(
+        p.requires_grad for part in (model.encoder.stem, *model.encoder.blocks[:2]) for p in part.parameters()
+    )
+    assert all(
+        p.requires_grad for part in (*model.encoder.blocks[2:], model.encoder.projection) for p in part.parameters()
+    )
     model.freeze(-1)
     assert all(p.requires_grad for p in model.parameters())
 

@@ -35,7 +35,11 @@ def test_truths_cover_everything_and_keep_the_rules():
             assert second in PAIRS[first] and all(severity <= 3 for *_, severity in truth.distortions)
         if truth.region is not None:
             top, left, bottom, right = truth.region
-            assert 0 <= top < bottom <= SIZE[0] and 0 <= left < right <= SIZE[1] and not any(at % 32 for at in truth.region)
+            assert (
+                0 <= top < bottom <= SIZE[0]
+                and 0 <= left < right <= SIZE[1]
+                and not any(at % 32 for at in truth.region)
+            )
 
 
 def test_targets_say_what_can_be_seen():

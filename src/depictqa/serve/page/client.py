@@ -46,7 +46,9 @@ class Client:
         except httpx.ConnectError:
             raise _controller_is_down() from None
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-            raise Refused(502, "cut_off", f"the answer was cut off ({type(error).__name__}); please ask again") from None
+            raise Refused(
+                502, "cut_off", f"the answer was cut off ({type(error).__name__}); please ask again"
+            ) from None
 
 
 def _controller_is_down() -> Refused:
@@ -72,7 +74,9 @@ class HeldPictures:
     def __init__(self, max_bytes: int = HELD_BYTES, max_seconds: float = HELD_SECONDS):
         self.max_bytes, self.max_seconds = max_bytes, max_seconds
         self.bytes = 0
-        self._held: OrderedDict[str, tuple[float, bytes]] = OrderedDict()  # id -> (when it came, the file), oldest first
+        self._held: OrderedDict[str, tuple[float, bytes]] = (
+            OrderedDict()
+        )  # id -> (when it came, the file), oldest first
 
     def put(self, data: bytes) -> str:
         """Hold a picture; its id, which nobody can guess."""

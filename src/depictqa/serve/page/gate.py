@@ -25,7 +25,10 @@ OPEN = re.compile(  # "METHOD path"; a request that matches nothing here is not 
     r"|POST /gradio_api/(queue/join|cancel|reset)/?"
     r"|POST /pictures|HEAD /pictures/[\w-]+|GET /examples/[\w-]+\.(png|jpg|webp)"
 )
-MAX_EVENT_BYTES, EVENT_SECONDS = 100_000, 30  # of a request to Gradio: a question and settings; pictures go to /pictures
+MAX_EVENT_BYTES, EVENT_SECONDS = (
+    100_000,
+    30,
+)  # of a request to Gradio: a question and settings; pictures go to /pictures
 PICTURE_SECONDS = 300  # a slow line may take so long
 HEADERS = {
     "content-security-policy": "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; object-src 'none'",

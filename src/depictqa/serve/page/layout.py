@@ -60,7 +60,11 @@ def tasks() -> dict[str, dict]:
         task = task_of(given)
         words = "Compare A and B" if task.is_comparison else f"Assess {NAMES[given[-1]]}"
         words += ", against the reference." if "ref" in given else "."
-        table["+".join(given)] = {"name": task.name, "kind": "compare" if task.is_comparison else "single", "words": words}
+        table["+".join(given)] = {
+            "name": task.name,
+            "kind": "compare" if task.is_comparison else "single",
+            "words": words,
+        }
     return table
 
 

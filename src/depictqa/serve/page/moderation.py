@@ -28,7 +28,9 @@ class Moderation:
     def __init__(self, base_url: str, api_key: str | None):
         headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
         self._url = f"{base_url.rstrip('/')}/moderations"
-        self._http = httpx.AsyncClient(headers=headers, timeout=TIMEOUT_SECONDS, trust_env=not is_this_machine(base_url))
+        self._http = httpx.AsyncClient(
+            headers=headers, timeout=TIMEOUT_SECONDS, trust_env=not is_this_machine(base_url)
+        )
 
     @classmethod
     def from_environment(cls) -> "Moderation":
