@@ -20,7 +20,7 @@ stop() {
     wait
 }
 
-# A trap only takes note: one that stopped the parts at once would miss the part that is just being started.
+# Until all have started, a trap only takes note: stopping the parts right away would miss the one being started.
 asked=
 trap 'asked=130' INT
 trap 'asked=143' TERM HUP
@@ -28,6 +28,7 @@ trap 'asked=143' TERM HUP
 start controller --cfg serve.yaml
 start worker --cfg config.yaml --serve_cfg serve.yaml
 start web --cfg serve.yaml
+sleep 1  # a shell that has not become its part yet would lose a signal
 
 while [ -z "$asked" ]; do
     for part in $running; do
