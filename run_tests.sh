@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install what the tests need, check style and types, and run the tests; arguments go to pytest, and then it alone runs.
+# Install what the tests need, check style and types, and run the tests. Arguments go to pytest, which then runs alone.
 #   bash run_tests.sh                            style, types, all tests that need no GPU
 #   bash run_tests.sh -m gpu                     those that do
 #   bash run_tests.sh tests/model -k clip
@@ -12,9 +12,12 @@ sh tests/install_browser.sh
 export HF_HUB_OFFLINE=1  # nothing is downloaded at run time
 export PYTHONDONTWRITEBYTECODE=  # packages come uncompiled; keep what Python compiles, or every start takes 15 s longer
 export PYRIGHT_PYTHON_IGNORE_WARNINGS=1  # nor does pyright ask the package index for news of itself
+
+status=0
 if [ $# -eq 0 ]; then
-    .venv/bin/ruff check .
-    .venv/bin/ruff format --check --quiet .
-    .venv/bin/pyright
+    .venv/bin/ruff check . || status=$?
+    .venv/bin/ruff format --check . || status=$?
+    .venv/bin/pyright || status=$?
 fi
-exec .venv/bin/python -m pytest -n auto --dist worksteal -m "not gpu" "$@"
+.venv/bin/python -m pytest -n auto --dist worksteal -m "not gpu" "$@" || status=$?
+exit $status

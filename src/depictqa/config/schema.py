@@ -284,14 +284,14 @@ class ControllerSettings(Section):
     worker_hosts: list[str] = Field(["127.0.0.1", "localhost", "::1"], description="hosts that workers may run on")
     cors_origins: list[str] = Field([], description="other sites whose pages may ask from a browser: https://my.org")
     parent: str | None = Field(None, description="address of another controller that this one is a worker of")
-    url: Address = Field("", description="where the parent reaches this one; null or empty: at host and port")
+    url: Address = Field("", description="where the parent reaches this one; empty: at host and port")
     heartbeat_seconds: float = Field(3.0, gt=0, description="seconds between two messages to the parent")
 
 
 class GradioSettings(Section):
     host: str = Field("127.0.0.1", description="address the page listens on")
     port: Port = Field(12345, description="port the page listens on")
-    controller_url: Address = Field("", description="controller that the page asks; null or empty: this file's")
+    controller_url: Address = Field("", description="controller that the page asks; empty: this file's")
     key_file: PathOrNull = Field(None, description="file with the page's own key, where the controller asks for one")
     concurrency_count: int = Field(10, ge=1, description="questions in flight from the page")
     model_list_mode: Literal["once", "reload"] = Field(
@@ -305,8 +305,8 @@ class GradioSettings(Section):
 class WorkerSettings(Section):
     host: str = Field("127.0.0.1", description="address the worker listens on")
     port: Port = Field(22222, description="port the worker listens on")
-    worker_url: Address = Field("", description="where the controller reaches it; null or empty: at host and port")
-    controller: Address = Field("", description="controller it registers with; null or empty: this file's")
+    worker_url: Address = Field("", description="where the controller reaches it; empty: at host and port")
+    controller: Address = Field("", description="controller it registers with; empty: this file's")
     model_name: str = Field("DepictQA", min_length=1, description="name shown to users")
     limit_model_concurrency: int = Field(5, ge=1, description="questions in work at a time")
     limit_waiting: int = Field(32, ge=0, description="questions that may wait; more are refused with HTTP 429")
