@@ -138,8 +138,8 @@ class DepictQA(nn.Module):
         embeds: Iterator[torch.Tensor] = iter(self.embed_images(images))
         fused = [self.fuse_conversation(c, [next(embeds) for _ in c.images]) for c in conversations]
         batch = for_training(fused, collate(fused, self.embed_tokens, padding_side="right"))
-        causal_lm: Any = self.llm.get_base_model()  # `model` and `lm_head`, as all of `llm.FAMILIES` have them
-        hidden = causal_lm.model(
+        llama: Any = self.llm.get_base_model()  # or a relative: all of `llm.FAMILIES` have `model` and `lm_head`
+        hidden = llama.model(
             inputs_embeds=batch.inputs_embeds,
             attention_mask=batch.mask,
             position_ids=batch.position_ids,
@@ -149,7 +149,7 @@ class DepictQA(nn.Module):
             values.to(hidden.device, non_blocking=True)
             for values in (batch.targets, batch.rows, batch.rows.bincount(minlength=len(fused)))
         )
-        logits = causal_lm.lm_head(hidden).float()  # [targets, V]
+        logits = llama.lm_head(hidden).float()  # [targets, V]
         losses = F.cross_entropy(logits, targets, reduction="none")
         sums = losses.new_zeros(len(fused)).index_add(0, rows, losses)  # [B]
         sample_losses = sums / counts.clamp(min=1)  # a prompt cut before its answer has no target

@@ -99,11 +99,7 @@ class Worker:
         from depictqa.serve.worker_engine import Job
 
         loop, chunks = asyncio.get_running_loop(), asyncio.Queue()
-
-        def emit(chunk: Chunk) -> None:
-            loop.call_soon_threadsafe(chunks.put_nowait, chunk)
-
-        job = Job(question, sampling, confidence, emit)
+        job = Job(question, sampling, confidence, lambda chunk: loop.call_soon_threadsafe(chunks.put_nowait, chunk))
         self.engine.submit(job)
         try:
             chunk = Chunk()
