@@ -24,6 +24,8 @@ from depictqa.prompts import SINGLE_WORD_REQUEST
 LISTED = 2000  # pictures whose pairs are listed before drawing
 VOTING_QUERY = "Which image has the better quality, Image A or Image B?" + SINGLE_WORD_REQUEST
 
+Row = dict[str | int, str]  # by the column's name, or by its place where the file has no header
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -42,10 +44,10 @@ class Layout:
     reference: str | int | Callable[[str], str] | None = None
     separator: str | None = ","
     higher_is_better: bool = True
-    name: Callable[[dict], str] | None = None
+    name: Callable[[Row], str] | None = None
 
 
-def _csiq_name(row: dict) -> str:
+def _csiq_name(row: Row) -> str:
     """`image` 1600 with `dst_type` jpeg and `dst_lev` 3 is jpeg/1600.JPEG.3.png."""
     spelled = {"noise": "AWGN", "awgn": "AWGN", "jpeg": "JPEG", "jpeg 2000": "jpeg2000", "jpeg2000": "jpeg2000",
                "fnoise": "fnoise", "blur": "BLUR", "contrast": "contrast"}  # fmt: skip
@@ -104,7 +106,7 @@ def _read_table(path: Path, layout: Layout) -> list[Score]:
     header = [name.strip() for name in split.pop(0)] if isinstance(layout.mos, str) and split else []
     scores = []
     for number, cells in enumerate(split, 2 if header else 1):
-        row = dict(zip(header, cells)) if header else dict(enumerate(cells))
+        row: Row = dict(zip(header, cells)) if header else dict(enumerate(cells))
         where = f"{path}: row {number}"
         image = (layout.name(row) if layout.name else _cell(row, layout.image, where)) if layout.image in row else ""
         if not image:
@@ -115,14 +117,15 @@ def _read_table(path: Path, layout: Layout) -> list[Score]:
             mos = math.nan
         if not math.isfinite(mos):
             raise InputError(f"{where}: column {layout.mos!r}: expected a number, found {row[layout.mos]!r}")
-        reference = layout.reference(image) if callable(layout.reference) else layout.reference
-        if reference is not None and not callable(layout.reference):
-            reference = _cell(row, reference, where)
+        if callable(layout.reference):
+            reference = layout.reference(image)
+        else:
+            reference = None if layout.reference is None else _cell(row, layout.reference, where)
         scores.append(Score(image, reference, mos if layout.higher_is_better else -mos))
     return scores
 
 
-def _cell(row: dict, column: str | int, where: str) -> str:
+def _cell(row: Row, column: str | int, where: str) -> str:
     if column not in row:
         raise InputError(f"{where}: no column {column!r}; found {', '.join(map(str, row))}")
     return row[column].strip()

@@ -5,7 +5,7 @@ are the file format of released deltas: see `model.delta`.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from peft import PeftModel
@@ -138,7 +138,7 @@ class DepictQA(nn.Module):
         embeds: Iterator[torch.Tensor] = iter(self.embed_images(images))
         fused = [self.fuse_conversation(c, [next(embeds) for _ in c.images]) for c in conversations]
         batch = for_training(fused, collate(fused, self.embed_tokens, padding_side="right"))
-        llama = self.llm.get_base_model()
+        llama: Any = self.llm.get_base_model()  # or a relative: all of `llm.FAMILIES` have `model` and `lm_head`
         hidden = llama.model(
             inputs_embeds=batch.inputs_embeds,
             attention_mask=batch.mask,

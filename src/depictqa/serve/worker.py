@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
@@ -76,7 +77,6 @@ class Worker:
             InputError: a picture cannot be read.
         """
         from depictqa.inference.assessor import Question
-        from depictqa.inference.generation import Sampling
 
         def decode(name: str):
             return self.preprocess.load(pictures[name], name=NAMES[name], max_memory=MAX_DECODING_BYTES)
@@ -89,10 +89,9 @@ class Worker:
                 images = [await run_in_threadpool(decode, _NAME_OF[field]) for field in task.fields]
         finally:
             self._preparing -= 1
-        given = (ask.temperature, ask.top_p, ask.max_tokens)
-        kept = (self.defaults.temperature, self.defaults.top_p, self.defaults.max_new_tokens)
-        values = (default if value is None else value for value, default in zip(given, kept, strict=True))
-        sampling = Sampling(*values, stop=tuple(ask.stop or ()), seed=ask.seed)
+        asked = {"temperature": ask.temperature, "top_p": ask.top_p, "max_new_tokens": ask.max_tokens}
+        given = {name: value for name, value in asked.items() if value is not None}
+        sampling = replace(self.defaults, **given, stop=tuple(ask.stop or ()), seed=ask.seed)
         return Question(task, tuple(images), ask.plain_question), sampling
 
     async def answer(self, question, sampling, confidence: bool) -> AsyncGenerator[str, None]:
