@@ -13,7 +13,7 @@ from depictqa.data.images import open_image
 from depictqa.data.training import Conversation
 from depictqa.errors import InputError
 from depictqa.inference.assessor import Assessor, Question
-from depictqa.inference.generation import Sampling
+from depictqa.inference.sampling import Sampling
 from depictqa.model.build import build_model, build_preprocessor, load_vision_encoder
 from depictqa.prompts import TASKS
 

@@ -12,8 +12,8 @@ from depictqa.config import Config, load_config, parse_overrides, require_file
 from depictqa.data.meta import read_questions
 from depictqa.errors import InputError
 from depictqa.inference.assessor import Assessor
-from depictqa.inference.generation import Sampling
 from depictqa.inference.runner import FIELDS, Job, Options, fingerprint, run
+from depictqa.inference.sampling import Sampling
 from depictqa.model.build import build_model, build_preprocessor, pick_device, pick_dtype
 from depictqa.model.folder import explain
 from depictqa.model.identity import stamp

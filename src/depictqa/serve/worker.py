@@ -96,11 +96,13 @@ class Worker:
 
     async def answer(self, question, sampling, confidence: bool) -> AsyncGenerator[str, None]:
         """Lines of JSON. The first is there once the question is taken on; closing it gives the slot back."""
-        from depictqa.serve.worker_engine import Job
+        from depictqa.serve.worker_engine import EngineRequest
 
         loop, chunks = asyncio.get_running_loop(), asyncio.Queue()
-        job = Job(question, sampling, confidence, lambda chunk: loop.call_soon_threadsafe(chunks.put_nowait, chunk))
-        self.engine.submit(job)
+        request = EngineRequest(
+            question, sampling, confidence, lambda chunk: loop.call_soon_threadsafe(chunks.put_nowait, chunk)
+        )
+        self.engine.submit(request)
         try:
             chunk = Chunk()
             while True:
@@ -113,7 +115,7 @@ class Worker:
                 with suppress(TimeoutError):  # then the last line goes out once more
                     chunk = await asyncio.wait_for(chunks.get(), PING_SECONDS)
         finally:
-            self.engine.leave(job)
+            self.engine.leave(request)
 
 
 def build_app(worker: Worker, secret: tuple[str, ...] = ()):

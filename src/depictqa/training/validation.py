@@ -8,7 +8,8 @@ from torch import distributed
 
 from depictqa.data.training import Conversation, TrainingSet, load_batches
 from depictqa.evaluation.accuracy import evaluate
-from depictqa.inference.generation import Sampling, generate
+from depictqa.inference.generation import generate
+from depictqa.inference.sampling import Sampling
 from depictqa.model.depictqa import DepictQA
 from depictqa.training.broken import BrokenSamples
 from depictqa.training.tally import Tally, losses_and_accuracies
