@@ -10,6 +10,7 @@ import pytest
 from conftest import DATA, golden
 from depictqa.data.images import open_image
 from depictqa.data.loading import loaders_that_live
+from depictqa.data.opinions import Opinion
 from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.data.training import MicroBatches, TrainingSet, collate, load_batches, read_mixture
 from depictqa.errors import InputError
@@ -64,6 +65,37 @@ def test_a_broken_item_is_named(tmp_path, change, message):
         read(tmp_path, [*make_items(3), make_items(1)[0] | {"id": "odd"} | change])
     assert "1 items cannot be trained on: " in str(error.value) and "/meta.json, item odd: " in str(error.value)
     assert message in str(error.value)
+
+
+SCORED = {
+    "image_A": PICTURES[0],
+    "task_type": "quality_score_A_noref",
+    "conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "good"}],
+    "score": {"mean": 75.0, "std": 10, "min": 0, "max": 100},
+    "dataset": "koniq",
+}
+
+
+def test_a_scored_item_carries_its_opinion_to_the_conversation(tmp_path):
+    (item,) = read(tmp_path, [SCORED])
+    assert item.opinion == Opinion(mean=4.0, std=0.4, dataset="koniq")
+    assert TrainingSet([item], PREPROCESS, seed=None)[0, 0].conversation.opinion is item.opinion
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"conversations": TURNS}, "takes one question, answered by one of excellent, good, fair, poor, bad"),
+        ({"conversations": SCORED["conversations"] * 2}, "task quality_score_A_noref takes one question, answered by"),
+        ({"score": None}, "score: expected {mean, std, min, max}, found None"),
+        ({"dataset": None}, "dataset: expected the name of the data set"),
+        ({"task_type": "quality_score_A"}, "task quality_score_A takes image_ref, image_A; image_ref absent"),
+    ],
+)
+def test_a_broken_scored_item_is_named(tmp_path, change, message):
+    with pytest.raises(InputError) as error:
+        read(tmp_path, [SCORED | {"id": "odd"} | change])
+    assert "/meta.json, item odd: " in str(error.value) and message in str(error.value)
 
 
 def test_ten_mistakes_are_shown_of_many(tmp_path):

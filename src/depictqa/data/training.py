@@ -16,9 +16,10 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from depictqa.answers import read_items
+from depictqa.data.opinions import Opinion, read_opinion
 from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.errors import InputError
-from depictqa.prompts import Task, get_task
+from depictqa.prompts import LEVELS, Task, get_task
 
 ROLES = ("human", "gpt")
 MOST_SHOWN = 10
@@ -26,11 +27,15 @@ MOST_SHOWN = 10
 
 @dataclass
 class Conversation:
-    """A training sample: the task, its images (uint8 [3, H, W], in the order of the task's slots), the turns."""
+    """A training sample: the task, its images (uint8 [3, H, W], in the order of the task's slots), the turns.
+
+    Where the task's answer is a level, `opinion` is what it is learned from; the level is the answer's first token.
+    """
 
     task: Task
     images: Sequence[torch.Tensor]
     turns: Sequence[tuple[str, str]]  # (question, answer)
+    opinion: Opinion | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,10 @@ class TrainingItem:
     task: Task
     image_paths: tuple[str, ...]
     turns: tuple[tuple[str, str], ...]  # (question, answer)
+    opinion: Opinion | None = None  # where the task's answer is a level
+
+    def with_images(self, images: Sequence[torch.Tensor]) -> Conversation:
+        return Conversation(self.task, images, self.turns, self.opinion)
 
 
 def read_mixture(
@@ -60,7 +69,8 @@ def read_mixture(
 
     Raises:
         InputError: a file is absent or no list of items; or lists the first items that have no conversation, roles
-            out of order, an unknown task or too few images for it; or the first pictures that are missing.
+            out of order, an unknown task, too few images for it, or no opinion where its answer is a level; or the
+            first pictures that are missing.
     """
     root_dir = Path(root_dir)
     metas = [_read_weight(entry, where) for entry in meta_paths_weights]
@@ -120,7 +130,12 @@ def _read_item(entry: dict, name: str, root_dir: Path) -> TrainingItem:
     if wrong:
         raise InputError(f"{wrong[0]}: expected a path, found {given[wrong[0]]!r}")
     paths = tuple(str(root_dir / given[field]) for field in task.fields)
-    return TrainingItem(name, task, paths, _read_turns(entry.get("conversations")))
+    turns, opinion = _read_turns(entry.get("conversations")), None
+    if task.answer == "level":
+        if len(turns) > 1 or turns[0][1] not in LEVELS:
+            raise InputError(f"task {task.name} takes one question, answered by one of {', '.join(LEVELS)}")
+        opinion = read_opinion(entry.get("score"), entry.get("dataset"))
+    return TrainingItem(name, task, paths, turns, opinion)
 
 
 def _read_turns(conversations) -> tuple[tuple[str, str], ...]:
@@ -226,8 +241,8 @@ class TrainingSet(Dataset):
             except InputError as error:
                 broken = Broken(index, epoch + 1, item.id, path, str(error).removeprefix(f"{path}: "))
                 black = [self.preprocess(Image.new("RGB", (1, 1)))] * len(item.image_paths)
-                return Sample(index, item.id, Conversation(item.task, black, item.turns), broken)
-        return Sample(index, item.id, Conversation(item.task, images, item.turns))
+                return Sample(index, item.id, item.with_images(black), broken)
+        return Sample(index, item.id, item.with_images(images))
 
     def broken_among(self, indices: Iterable[int]) -> list[int]:
         """Those of the samples that cannot be read now."""

@@ -35,7 +35,6 @@ def build_engine(model: DepictQA, config: Config, plan: Plan, device: torch.devi
     except (DeepSpeedConfigError, AssertionError, AttributeError, TypeError, ValueError) as error:  # also pydantic's
         reason = " ".join(str(error).split())
         raise InputError(f"{config.config_path}: deepspeed: DeepSpeed rejects this: {reason}") from error
-    engine.module_state_dict = lambda **_: {}  # a state's weights are its delta; this would add a frozen tied lm_head
     return engine
 
 

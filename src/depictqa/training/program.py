@@ -25,6 +25,7 @@ from depictqa.data.training import (
     read_mixture,
 )
 from depictqa.errors import InputError
+from depictqa.files import Unwritable, writing
 from depictqa.model.build import build_model, build_preprocessor, pick_device
 from depictqa.model.delta import load_delta
 from depictqa.model.depictqa import DepictQA
@@ -32,7 +33,6 @@ from depictqa.model.identity import digest
 from depictqa.training.broken import BrokenSamples
 from depictqa.training.checkpoint import DELTA, State, check_settings, find_state, load_state, read_state
 from depictqa.training.curves import draw_curves
-from depictqa.training.disk import writing
 from depictqa.training.distributed import check_shared, from_first, is_first, say, start, together
 from depictqa.training.engine import build_engine
 from depictqa.training.loop import Saving, run
@@ -100,6 +100,10 @@ def train(config_path: str, overrides: list[str], resume: str | None = None) -> 
     try:
         with StopSignal() as stop, loaders_that_live("continue with --resume auto"):
             step = run(engine, batches, plan, saving, validation, log, broken, stop, config.seed, first_step)
+    except Unwritable as error:
+        raise InputError(
+            f"{error}; earlier checkpoints are as they were. Make room there, then continue with --resume auto"
+        ) from None
     finally:
         if log is not None:
             log.close()
@@ -180,7 +184,7 @@ def _settings(config: Config, items: list[TrainingItem]) -> dict[str, str]:
     """What a run depends on, by dotted key: a state is continued under the same only. Files may have moved."""
     data = hashlib.sha256()
     for item in items:
-        data.update(repr((item.id, item.task.name, item.turns)).encode())
+        data.update(repr((item.id, item.task.name, item.turns, item.opinion)).encode())
     settings = {"processes": str(distributed.get_world_size()), "data.train (sha256 of its items)": data.hexdigest()}
     for key in ("vision_encoder_path", "llm_path"):
         settings[f"model.{key} (sha256 of its files)"] = digest(getattr(config.model, key))

@@ -11,6 +11,7 @@ from depictqa.evaluation.accuracy import evaluate
 from depictqa.inference.generation import Sampling, generate
 from depictqa.model.depictqa import DepictQA
 from depictqa.training.broken import BrokenSamples
+from depictqa.training.losses import learn
 from depictqa.training.tally import Tally, losses_and_accuracies
 
 
@@ -48,7 +49,7 @@ class Validation:
         pin_memory = engine.device.type == "cuda"
         for number, batch in enumerate(load_batches(self.data, self._mine(), self.num_workers, pin_memory)):
             batch = batch.to(engine.device)
-            output = engine(batch.conversations)
+            output = learn(engine, batch.conversations)
             if self._first(number) >= len(self.data):
                 continue
             left_out += batch.broken
