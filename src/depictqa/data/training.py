@@ -9,6 +9,7 @@ import random
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 import torch
@@ -121,21 +122,22 @@ def _read_items(path: Path, root_dir: Path) -> tuple[list[TrainingItem], list[st
 
 
 def _read_item(entry: dict, name: str, root_dir: Path) -> TrainingItem:
-    task = get_task(entry.get("task_type"))
+    task = get_task(str(entry.get("task_type")))
     given = {field: entry.get(field) for field in task.fields}  # other pictures of the item are not looked at
     absent = [field for field, value in given.items() if value is None]
     if absent:
         raise InputError(f"task {task.name} takes {', '.join(task.fields)}; {', '.join(absent)} absent")
-    wrong = [field for field, value in given.items() if not isinstance(value, str)]
-    if wrong:
-        raise InputError(f"{wrong[0]}: expected a path, found {given[wrong[0]]!r}")
-    paths = tuple(str(root_dir / given[field]) for field in task.fields)
+    paths = []
+    for field, value in given.items():
+        if not isinstance(value, str):
+            raise InputError(f"{field}: expected a path, found {value!r}")
+        paths.append(str(root_dir / value))
     turns, opinion = _read_turns(entry.get("conversations")), None
     if task.answer == "level":
-        if len(turns) > 1 or turns[0][1] not in LEVELS:
+        if len(turns) != 1 or turns[0][1] not in LEVELS:
             raise InputError(f"task {task.name} takes one question, answered by one of {', '.join(LEVELS)}")
         opinion = read_opinion(entry.get("score"), entry.get("dataset"))
-    return TrainingItem(name, task, paths, turns, opinion)
+    return TrainingItem(name, task, tuple(paths), turns, opinion)
 
 
 def _read_turns(conversations) -> tuple[tuple[str, str], ...]:
@@ -269,14 +271,17 @@ class MicroBatches:
     """What each micro batch of one rank holds, over all epochs: lists of (epoch, index).
 
     Every epoch is a new permutation, cut into global batches (the last, incomplete one is left out), each dealt
-    to the ranks in order. The samples of one update are dealt longest first, so that those of a micro batch, and
+    to the ranks in order. The samples of an update are dealt longest first, so that those of a micro batch, and
     those of the ranks, are of like length: the update is the same, as it averages over samples, with less padding.
+    Where a micro batch is a whole update, that saves nothing. A `window` of several updates then does: its samples
+    are cut into micro batches by length, and these are dealt to its updates at random.
 
     Args:
         lengths: of the samples' sequences, about; equal ones leave the order of the permutation.
         batch_size: samples of a micro batch of one rank.
         accumulation: micro batches of an update.
         start, stop: first micro batch, and the one after the last; counted from the first epoch's begin.
+        window: number of updates that share their samples. At 1, each keeps those of the permutation.
     """
 
     def __init__(
@@ -289,8 +294,9 @@ class MicroBatches:
         seed: int,
         start: int,
         stop: int,
+        window: int = 1,
     ):
-        self.lengths, self.batch_size, self.accumulation = lengths, batch_size, accumulation
+        self.lengths, self.batch_size, self.accumulation, self.window = lengths, batch_size, accumulation, window
         self.rank, self.world_size, self.seed, self.start, self.stop = rank, world_size, seed, start, stop
         self.per_epoch = len(lengths) // (batch_size * world_size)
 
@@ -307,15 +313,18 @@ class MicroBatches:
             yield [(epoch, index) for index in order[first : first + self.batch_size]]
 
     def dealt(self, epoch: int) -> list[int]:
-        """The epoch's order with the samples of each update longest first."""
+        """The epoch's order with the samples of each window cut by length, those of each update longest first."""
         order, dealt = self.order(epoch), []
-        global_batch, begin = self.batch_size * self.world_size, epoch * self.per_epoch
-        batch = 0
-        while batch < self.per_epoch:  # an update may begin in the epoch before and end in the next
-            behind = min(self.per_epoch, batch + self.accumulation - (begin + batch) % self.accumulation)
-            update = order[batch * global_batch : behind * global_batch]
-            dealt += sorted(update, key=lambda index: -self.lengths[index])
-            batch = behind
+        size = self.batch_size * self.world_size
+        numbers = range(epoch * self.per_epoch, (epoch + 1) * self.per_epoch)  # a window may end in the next epoch
+        for window, members in groupby(numbers, lambda number: number // (self.accumulation * self.window)):
+            updates = [number // self.accumulation for number in members]  # of each micro batch of the window
+            samples = order[len(dealt) : len(dealt) + len(updates) * size]
+            samples.sort(key=lambda index: -self.lengths[index])
+            pieces = list(range(len(updates)))
+            random.Random(f"{self.seed} {epoch} {window}").shuffle(pieces)
+            for _, piece in sorted(zip(updates, pieces, strict=True)):
+                dealt += samples[piece * size : (piece + 1) * size]
         return dealt
 
     def order(self, epoch: int) -> list[int]:

@@ -7,6 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -43,7 +44,14 @@ from depictqa.training.validation import Validation
 
 RESUMED_WITH = (  # what a run's numbers depend on, beside its data and the number of processes
     *("seed", "deepspeed", "vision_preprocess", "train.epochs", "train.warmup_rate", "train.max_tokens"),
-    *("train.mask_answer_ends", "train.tune_llm", "model.lora", "model.abstractor", "model.vision_feature_type"),
+    *(
+        "train.mask_answer_ends",
+        "train.tune_llm",
+        "train.length_window",
+        "model.lora",
+        "model.abstractor",
+        "model.vision_feature_type",
+    ),
     *("model.llm_conv_type", "model.unique_tag"),
 )
 
@@ -80,6 +88,8 @@ def train(config_path: str, overrides: list[str], resume: str | None = None) -> 
         return
     model = together(lambda: _load_model(config, device, dtype, state))
     engine = together(lambda: build_engine(model, config, plan, device))
+    if any(item.opinion for item in items):
+        together(lambda: model.level_ids)  # raises where the tokenizer cannot tell them apart
     if state:
         load_state(engine, state)
         say(f"continues after step {state.step} of {plan.optimizer_steps}, from {state.path}")
@@ -96,7 +106,7 @@ def train(config_path: str, overrides: list[str], resume: str | None = None) -> 
     batches = _load_batches(config, data, plan, device, first_step)
     log = _open_log(config, plan, first_step) if is_first() else None
     broken = _broken_samples(config, "training", data, log, known)
-    validation = validation_set and _validation(config, validation_set, log)
+    validation = _validation(config, validation_set, log) if validation_set is not None else None
     try:
         with StopSignal() as stop, loaders_that_live("continue with --resume auto"):
             step = run(engine, batches, plan, saving, validation, log, broken, stop, config.seed, first_step)
@@ -175,6 +185,7 @@ def _load_batches(config: Config, data: TrainingSet, plan: Plan, device: torch.d
         seed=config.seed,
         start=first_step * plan.accumulation,
         stop=plan.micro_steps,
+        window=config.train.length_window,
     )
     pin_memory = device.type == "cuda"
     return load_batches(data, micro_batches, config.data.num_workers, pin_memory, ahead=plan.accumulation)
@@ -241,7 +252,8 @@ def _load_model(config: Config, device: torch.device, dtype: torch.dtype, state:
     if device.type == "cpu":
         model.least_share = 1  # a pass through the ViT for each size: sharing one would only add padding
     if config.train.gradient_checkpointing:
-        model.llm.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
+        llama: Any = model.llm.get_base_model()  # a PreTrainedModel; peft says Module
+        llama.gradient_checkpointing_enable({"use_reentrant": False})
     trained, everything = (
         sum(p.numel() for p in model.parameters() if p.requires_grad or not only) for only in (True, False)
     )
