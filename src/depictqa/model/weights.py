@@ -1,12 +1,14 @@
-"""Files of tensors, from people one does not know: read without ever running code that they carry."""
+"""Files of tensors: written whole; read, as they may come from people one does not know, without running code in them."""
 
 import pickle
 import zipfile
+from io import BytesIO
 from pathlib import Path
 
 import torch
 
 from depictqa.errors import InputError
+from depictqa.files import replacing
 
 
 def load_torch_file(path: str | Path) -> dict[str, torch.Tensor]:
@@ -53,3 +55,11 @@ def _is_torchscript(path: Path) -> bool:
         return False
     with zipfile.ZipFile(path) as archive:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def save_torch_file(path: str | Path, state: dict) -> None:
+    """`torch.save` tensors and plain values: whole or not at all. Raises InputError: the file cannot be written."""
+    buffer = BytesIO()  # torch.save itself would tell of a full disk in words of its own
+    torch.save(state, buffer)
+    with replacing(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
