@@ -55,36 +55,37 @@ def join(predictions: list[dict], answers: list[dict]) -> tuple[list[tuple[dict,
     Raises:
         InputError: an item has no id.
     """
+    known = _ids(answers, "answers")
     wanted: dict = {}
-    for item in answers:
-        wanted.setdefault(_id(item, "answers"), item)
-    pairs, unknown, met = [], [], set()
-    for item in predictions:
-        key = _id(item, "predictions")
-        if key not in wanted:
-            unknown.append(key)
-        elif item.get("text", "") is not None:
-            pairs.append((item, wanted[key]))
-            met.add(key)
+    for key, item in zip(known, answers):
+        wanted.setdefault(key, item)
+    asked = _ids(predictions, "predictions")
+    pairs = [
+        (item, wanted[key])
+        for key, item in zip(asked, predictions)
+        if key in wanted and item.get("text", "") is not None
+    ]
+    met = {item["id"] for item, _ in pairs}
     missing = [item for key, item in wanted.items() if key not in met]
     problems = Problems(
         missing=tuple(item["id"] for item in missing),
-        repeated_predictions=_repeated(predictions),
-        repeated_answers=_repeated(answers),
-        unknown=tuple(unknown),
+        repeated_predictions=_repeated(asked),
+        repeated_answers=_repeated(known),
+        unknown=tuple(key for key in asked if key not in wanted),
     )
     return pairs, missing, problems
 
 
-def _id(item: dict, where: str):
-    key = item.get("id")
-    if not isinstance(key, str | int):
-        raise InputError(f"{where}: the field 'id' of an item must be a string or an integer, found {key!r}")
-    return key
+def _ids(items: list[dict], where: str) -> list[str | int]:
+    keys = [item.get("id") for item in items]
+    for key in keys:
+        if not isinstance(key, str | int):
+            raise InputError(f"{where}: the field 'id' of an item must be a string or an integer, found {key!r}")
+    return keys
 
 
-def _repeated(items: list[dict]) -> tuple:
-    return tuple(key for key, count in Counter(item["id"] for item in items).items() if count > 1)
+def _repeated(keys: list) -> tuple:
+    return tuple(key for key, count in Counter(keys).items() if count > 1)
 
 
 def text_field(item: dict, field: str) -> str:
@@ -93,3 +94,11 @@ def text_field(item: dict, field: str) -> str:
     if not isinstance(value, str):
         raise InputError(f"item {item['id']}: the field '{field}' must be text, found {value!r}")
     return value.strip()
+
+
+def text_column(items: list[dict], field: str) -> list[str]:
+    """`text_field` of each item."""
+    values = [item.get(field) for item in items]
+    if set(map(type, values)) <= {str}:  # one test of the column: a call for each of 700,000 values takes .3 s
+        return list(map(str.strip, values))
+    return [text_field(item, field) for item in items]
