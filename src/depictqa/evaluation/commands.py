@@ -6,6 +6,7 @@ What only some calls need (scipy, matplotlib: over a second) is imported where i
 """
 
 import argparse
+import gc
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -91,6 +92,7 @@ def voting_command() -> None:
     results, faults = [], []
     for test_path, pred_path, gt_path in zip(args.test_paths, args.pred_paths, args.gt_paths):
         predictions, comparisons, opinions = read_items(pred_path), read_items(test_path), read_json(gt_path)
+        gc.freeze()  # a million values that stay: looking through them for garbage takes as long as counting the votes
         try:
             options = {"confidence": args.confidence, "skip_invalid": args.skip_invalid}
             result = srcc_plcc(predictions, comparisons, opinions, **options)

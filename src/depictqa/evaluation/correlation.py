@@ -184,43 +184,58 @@ def vote(
     if not isinstance(opinions, dict) or not opinions:
         raise InputError("opinions: expected an object of references, each with 'dist_paths' and 'mos_list'")
     pairs, _, problems = join(predictions, comparisons)
-    texts = text_column([prediction for prediction, _ in pairs], "text")
-    invalid = {prediction["id"]: text for (prediction, _), text in zip(pairs, texts) if text not in CHOICES}
-    if invalid and not skip_invalid:
-        name, text = next(iter(invalid.items()))
-        raise InputError(
-            f"item {name}: the field 'text' must be 'Image A' or 'Image B', found {text!r} "
-            f"({len(invalid)} of {len(pairs)} answers are neither; --skip_invalid leaves them out)"
-        )
-    pairs = [pair for pair, text in zip(pairs, texts) if text in CHOICES]
-    items = [item for _, item in pairs]
+    answers, items = [answer for answer, _ in pairs], [item for _, item in pairs]
+    texts = text_column(answers, "text")
+    if invalid := {answer["id"]: text for answer, text in zip(answers, texts) if text not in CHOICES}:
+        if not skip_invalid:
+            name, text = next(iter(invalid.items()))
+            raise InputError(
+                f"item {name}: the field 'text' must be 'Image A' or 'Image B', found {text!r} "
+                f"({len(invalid)} of {len(pairs)} answers are neither; --skip_invalid leaves them out)"
+            )
+        valid = [place for place, text in enumerate(texts) if text in CHOICES]
+        answers, items, texts = ([column[place] for place in valid] for column in (answers, items, texts))
     names, *images = (text_column(items, field) for field in ("image_ref", "image_A", "image_B"))
     if not set(names) <= set(opinions):
         item, name = next((item, name) for item, name in zip(items, names) if name not in opinions)
         raise InputError(f"item {item['id']}: its reference {name} is not among the opinions")
 
-    wins = np.array([CHOICES[text] for text in texts if text in CHOICES])  # [votes], 1 where A is preferred
-    weights = _weights([prediction for prediction, _ in pairs]) if confidence else np.ones(len(wins))
+    wins = np.array(list(map(CHOICES.get, texts)), dtype=float)  # [votes], 1 where A is preferred
+    weights = _weights(answers) if confidence else np.ones(len(wins))
     shares = np.where(wins == 1, weights, 1 - weights)  # of Image A
-    places: dict[tuple[str, str], int] = {}  # (reference, image) -> its place in the order of first mention
-    mentioned = [[places.setdefault(key, len(places)) for key in zip(names, column)] for column in images]
-    place = np.stack(mentioned, axis=1).ravel()  # [2 * votes]: A, B, A, B, ...
+    references, of_reference = _codes(names)
+    pictures, of_picture = _codes(images[0] + images[1])
+    place = (of_reference * len(pictures) + of_picture.reshape(2, -1)).T.ravel()  # [2 * votes]: A, B, A, B, ...
     order = np.argsort(place, kind="stable")
-    votes = np.split(np.stack([shares, 1 - shares], axis=1).ravel()[order], np.bincount(place)[:-1].cumsum())
-    cast = {key: votes[place] for key, place in places.items()}
+    firsts = np.flatnonzero(np.diff(place[order], prepend=-1))  # of each image's votes
+    votes = np.split(np.stack([shares, 1 - shares], axis=1).ravel()[order], firsts[1:])
+    keys = (divmod(key, len(pictures)) for key in place[order[firsts]].tolist())
+    cast = {(references[reference], pictures[picture]): vote for (reference, picture), vote in zip(keys, votes)}
     problems = replace(problems, invalid=tuple(invalid))
     return tuple(_reference(name, table, cast) for name, table in opinions.items()), problems
+
+
+def _codes(values: list[str]) -> tuple[list[str], np.ndarray]:
+    """The distinct values, and for each value its place among them, [n]."""
+    distinct = dict(zip(dict.fromkeys(values), range(len(values))))
+    return list(distinct), np.array(list(map(distinct.__getitem__, values)), dtype=int)
 
 
 def _weights(predictions: Sequence[dict]) -> np.ndarray:
     """The confidences, [n]. Raises InputError for one that is none."""
     values = [prediction.get("confidence") for prediction in predictions]
-    for prediction, weight in zip(predictions, values):
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 1 + 1e-6:
-            raise InputError(
-                f"item {prediction['id']}: the field 'confidence' must lie between 0 and 1, found {weight!r}"
-            )
-    return np.array(values, dtype=float)
+    weights = np.array(values, dtype=float) if set(map(type, values)) <= {float, int} else None
+    if weights is None or not ((weights >= 0) & (weights <= 1 + 1e-6)).all():
+        prediction = next(one for one, weight in zip(predictions, values) if not _is_share(weight))
+        raise InputError(
+            f"item {prediction['id']}: the field 'confidence' must lie between 0 and 1, "
+            f"found {prediction.get('confidence')!r}"
+        )
+    return weights
+
+
+def _is_share(value) -> bool:
+    return type(value) in (float, int) and 0 <= value <= 1 + 1e-6
 
 
 def _reference(name: str, table: dict, votes: dict[tuple[str, str], np.ndarray]) -> Reference:

@@ -60,13 +60,10 @@ def join(predictions: list[dict], answers: list[dict]) -> tuple[list[tuple[dict,
     for key, item in zip(known, answers):
         wanted.setdefault(key, item)
     asked = _ids(predictions, "predictions")
-    pairs = [
-        (item, wanted[key])
-        for key, item in zip(asked, predictions)
-        if key in wanted and item.get("text", "") is not None
-    ]
+    found = zip(predictions, map(wanted.get, asked))
+    pairs = [(item, answer) for item, answer in found if answer is not None and item.get("text", "") is not None]
     met = {item["id"] for item, _ in pairs}
-    missing = [item for key, item in wanted.items() if key not in met]
+    missing = [item for key, item in wanted.items() if key not in met] if len(met) < len(wanted) else []
     problems = Problems(
         missing=tuple(item["id"] for item in missing),
         repeated_predictions=_repeated(asked),
@@ -78,14 +75,15 @@ def join(predictions: list[dict], answers: list[dict]) -> tuple[list[tuple[dict,
 
 def _ids(items: list[dict], where: str) -> list[str | int]:
     keys = [item.get("id") for item in items]
-    for key in keys:
-        if not isinstance(key, str | int):
-            raise InputError(f"{where}: the field 'id' of an item must be a string or an integer, found {key!r}")
+    wrong = {kind for kind in set(map(type, keys)) if not issubclass(kind, str | int)}
+    if wrong:
+        key = next(key for key in keys if type(key) in wrong)
+        raise InputError(f"{where}: the field 'id' of an item must be a string or an integer, found {key!r}")
     return keys
 
 
 def _repeated(keys: list) -> tuple:
-    return tuple(key for key, count in Counter(keys).items() if count > 1)
+    return tuple(key for key, count in Counter(keys).items() if count > 1) if len(set(keys)) < len(keys) else ()
 
 
 def text_field(item: dict, field: str) -> str:
