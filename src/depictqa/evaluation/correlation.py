@@ -18,7 +18,7 @@ from functools import cached_property
 import numpy as np
 
 from depictqa.errors import InputError
-from depictqa.evaluation.joining import Problems, join, some, text_column, text_field
+from depictqa.evaluation.joining import Problems, join, some, text_column
 
 CHOICES = {"Image A": 1.0, "Image B": 0.0}
 MAX_EVALUATIONS = 20_000  # of a curve; the slowest golden fit takes 3,700

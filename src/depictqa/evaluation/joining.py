@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import isfinite
+from typing import TypeGuard
 
 from depictqa.errors import InputError
 
@@ -42,12 +44,15 @@ class Problems:
         return [f"{len(ids)} {what}: {some(ids)}" for ids, what in found if ids]
 
 
-def join(predictions: list[dict], answers: list[dict]) -> tuple[list[tuple[dict, dict]], list[dict], Problems]:
+def join(
+    predictions: list[dict], answers: list[dict], field: str = "text"
+) -> tuple[list[tuple[dict, dict]], list[dict], Problems]:
     """Pair each prediction with the first answer of its id, in the order of the predictions.
 
     Arguments:
-        predictions: items with `id` and `text`; one whose text is null (its picture could not be read) is missing.
+        predictions: items with `id` and `field`; one whose field is null (its picture could not be read) is missing.
         answers: items with `id`.
+        field: what the predictions are read for.
 
     Returns:
         the pairs (prediction, answer); the answers without a prediction; what did not fit.
@@ -61,7 +66,7 @@ def join(predictions: list[dict], answers: list[dict]) -> tuple[list[tuple[dict,
         wanted.setdefault(key, item)
     asked = _ids(predictions, "predictions")
     found = zip(predictions, map(wanted.get, asked))
-    pairs = [(item, answer) for item, answer in found if answer is not None and item.get("text", "") is not None]
+    pairs = [(item, answer) for item, answer in found if answer is not None and item.get(field, "") is not None]
     met = {item["id"] for item, _ in pairs}
     missing = [item for key, item in wanted.items() if key not in met] if len(met) < len(wanted) else []
     problems = Problems(
@@ -100,3 +105,15 @@ def text_column(items: list[dict], field: str) -> list[str]:
     if set(map(type, values)) <= {str}:  # one test of the column: a call for each of 700,000 values takes .3 s
         return list(map(str.strip, values))
     return [text_field(item, field) for item in items]
+
+
+def number_field(item: dict, field: str) -> float:
+    """The item's number. Raises InputError where it is no finite number."""
+    value = item.get(field)
+    if not is_number(value):
+        raise InputError(f"item {item['id']}: the field '{field}' must be a number, found {value!r}")
+    return float(value)
+
+
+def is_number(value) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)

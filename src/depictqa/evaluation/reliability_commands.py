@@ -1,0 +1,89 @@
+"""The command lines that say how far answers can be relied on: scores and their error bars, order bias, calibration.
+
+As in `commands`: figures first; where ids do not pair up, one line on stderr and exit code 2.
+"""
+
+import argparse
+from dataclasses import asdict
+
+from depictqa.answers import read_items, write_json
+from depictqa.errors import InputError, exit_cleanly
+from depictqa.evaluation.commands import add_common, faults_of, refuse
+
+
+@exit_cleanly
+def score_command() -> None:
+    """Correlations and errors of scores against opinion scores, for each of several sets and over all."""
+    parser = argparse.ArgumentParser(description="SRCC, PLCC, KRCC and RMSE of scores against opinion scores.")
+    parser.add_argument("--pred_path", nargs="+", required=True, help="answers of infer.py with scores, a file per set")
+    parser.add_argument("--gt_path", nargs="+", required=True, help="items with id and score {mean, std} or mos, std")
+    parser.add_argument("--intervals", nargs="+", type=float, help="borders of score_std, (low, high]: RMSE in each")
+    parser.add_argument("--compare_pred", help="the same model's comparisons of the images: how often the order agrees")
+    parser.add_argument("--compare_test", help="the questions of these comparisons (id, image_A, image_B)")
+    add_common(parser, "leave out images without a score")
+    args = parser.parse_args()
+    if len(args.pred_path) != len(args.gt_path):
+        raise InputError("--pred_path and --gt_path: expected the same number of files")
+    if (args.plot or args.compare_pred) and len(args.pred_path) > 1:
+        raise InputError("--plot and --compare_pred: expected one set of scores")
+    if (args.compare_pred is None) != (args.compare_test is None):
+        raise InputError("--compare_pred and --compare_test: expected both or neither")
+
+    from depictqa.evaluation.score import evaluate_scores, order_agreement, weighted
+
+    results, faults, summaries = [], [], []
+    for pred_path, gt_path in zip(args.pred_path, args.gt_path):
+        predictions, opinions = read_items(pred_path), read_items(gt_path)
+        try:
+            result = evaluate_scores(predictions, opinions)
+            summary = {"pred": pred_path, "images": len(result.ids), "figures": result.figures}
+            summary |= {"interval95": result.intervals95(), "error_bars": result.error_bars}
+            if args.intervals:
+                columns = ("low", "high", "images", "rmse")
+                summary["by_std"] = [dict(zip(columns, row)) for row in result.by_std(args.intervals)]
+            if args.compare_pred:
+                compared = read_items(args.compare_pred), read_items(args.compare_test)
+                summary["order"] = asdict(order_agreement(predictions, opinions, *compared))
+        except InputError as error:
+            raise InputError(f"{pred_path}, {gt_path}: {error}") from None
+        print("\n".join(["=" * 100, *_score_lines(summary)]))
+        results.append(result)
+        summaries.append(summary)
+        faults += faults_of(result.problems, args, pred_path)
+    averages = weighted(results)
+    if len(results) > 1:
+        print(
+            "\n".join(
+                ["=" * 100, "Weighted by images:", *(f"{_NAMES[name]} {averages[name]:.4f}" for name in averages)]
+            )
+        )
+    refuse(faults)
+
+    if args.json:
+        write_json(args.json, {"sets": summaries, "weighted": averages})
+    if args.plot:
+        from depictqa.evaluation.plots import save_figure, score_figure
+
+        save_figure(score_figure(results[0]), args.plot)
+
+
+_NAMES = {"srcc": "SRCC: ", "krcc": "KRCC: ", "plcc": "PLCC: ", "plcc_linear": "PLCC without curve: ", "rmse": "RMSE: "}
+
+
+def _score_lines(summary: dict) -> list[str]:
+    lines = [f"Pred:  {summary['pred']}, {summary['images']} images"]
+    for name, value in summary["figures"].items():
+        low, high = summary["interval95"][name]
+        lines.append(f"{_NAMES[name]} {value:.4f} (95% interval {low:.4f} to {high:.4f})")
+    if summary["error_bars"] is not None:
+        lines.append(f"SRCC of error bar and error:  {summary['error_bars']:.4f}")
+    for row in summary.get("by_std", []):
+        error = "" if row["rmse"] is None else f", RMSE: {row['rmse']:.4f}"
+        lines.append(f"Score Std Interval [{row['low']},{row['high']}], {row['images']} Images{error}")
+    if order := summary.get("order"):
+        clear = "" if order["clear_share"] is None else f"; beyond the error bars {order['clear_share']:.4f}"
+        lines.append(
+            f"Order of scores agrees with {order['pairs']} comparisons:  {order['share']:.4f}{clear}"
+            + (f" of {order['clear_pairs']}" if clear else "")
+        )
+    return lines
