@@ -32,6 +32,7 @@ def accuracy_command(task: str) -> None:
     parser.add_argument("--by", default="severity", help="field of the true answers to group by in --json and --plot")
     parser.add_argument("--compare", help="answers of another model to the same questions: McNemar's test")
     add_common(parser, "count an answer without prediction as wrong")
+    _add_strict(parser)
     args = parser.parse_args()
 
     result = _evaluate(task, args.pred_path, args)
@@ -46,13 +47,13 @@ def accuracy_command(task: str) -> None:
     if near := result.near_misses:
         print(f"note: {args.pred_path}: {len(near)} answers differ from a class only by case, white space or a final dot; "
               f"accuracy is exact match: {some(near)}", file=sys.stderr)  # fmt: skip
-    refuse(faults_of(result.problems, args, args.pred_path))
+    refuse(faults_of(result.problems, args.pred_path, args.allow_missing, args.strict_original))
 
     comparison = None
     if other:
         from depictqa.evaluation.statistics import mcnemar
 
-        refuse(faults_of(other.problems, args, args.compare))
+        refuse(faults_of(other.problems, args.compare, args.allow_missing, args.strict_original))
         test = mcnemar(result, other)
         comparison = {"pred": args.compare, "accuracy": other.accuracy, **asdict(test)}
         print(f"Compared with {args.compare}: Accuracy {round(other.accuracy, 4)}, right alone {test.only_first} to "
@@ -81,6 +82,7 @@ def voting_command() -> None:
         "--skip_invalid", action="store_true", help="leave out answers other than 'Image A' and 'Image B'"
     )
     add_common(parser, "let a comparison without prediction cast no vote")
+    _add_strict(parser)
     args = parser.parse_args()
     if not len(args.test_paths) == len(args.pred_paths) == len(args.gt_paths):
         raise InputError("--test_paths, --pred_paths and --gt_paths: expected the same number of files")
@@ -101,7 +103,7 @@ def voting_command() -> None:
             raise InputError(f"{pred_path}, {test_path}, {gt_path}: {error}") from None
         print("\n".join(lines))
         results.append(result)
-        faults += faults_of(result.problems, args, pred_path)
+        faults += faults_of(result.problems, pred_path, args.allow_missing, args.strict_original)
     refuse(faults)
 
     if args.json:
@@ -225,9 +227,12 @@ def report_command() -> None:
 
 def add_common(parser: argparse.ArgumentParser, allow_missing: str) -> None:
     parser.add_argument("--allow_missing", action="store_true", help=allow_missing)
-    parser.add_argument("--strict_original", action="store_true", help="the original's figure, its faults included")
     parser.add_argument("--json", type=json_path, help="write all figures to this file, too")
     parser.add_argument("--plot", type=picture_path, help=f"draw the figures into this file ({', '.join(PICTURES)})")
+
+
+def _add_strict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--strict_original", action="store_true", help="the original's figure, its faults included")
 
 
 def json_path(text: str) -> Path:
@@ -266,13 +271,13 @@ def _line(interval: accuracy.Interval) -> str:
     return line if interval.accuracy is None else f"{line}, Accuracy: {round(interval.accuracy, 4)}"
 
 
-def faults_of(problems: Problems, args: argparse.Namespace, path: str) -> list[str]:
+def faults_of(problems: Problems, path: str, allow_missing: bool, strict_original: bool = False) -> list[str]:
     """Print what is worth a note; return what is a fault, a phrase each."""
-    faults = problems.faults(args.allow_missing)
-    notes = problems.notes() + (faults if args.strict_original else [])
+    faults = problems.faults(allow_missing)
+    notes = problems.notes() + (faults if strict_original else [])
     for note in notes:
         print(f"note: {path}: {note}", file=sys.stderr)
-    return [] if args.strict_original else [f"{path}: {fault}" for fault in faults]
+    return [] if strict_original else [f"{path}: {fault}" for fault in faults]
 
 
 def refuse(faults: list[str]) -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from depictqa.answers import read_items, write_json
 from depictqa.errors import InputError, exit_cleanly
-from depictqa.evaluation.commands import add_common, faults_of, refuse
+from depictqa.evaluation.commands import add_common, faults_of, json_path, refuse
 
 
 @exit_cleanly
@@ -49,7 +49,7 @@ def score_command() -> None:
         print("\n".join(["=" * 100, *_score_lines(summary)]))
         results.append(result)
         summaries.append(summary)
-        faults += faults_of(result.problems, args, pred_path)
+        faults += faults_of(result.problems, pred_path, args.allow_missing)
     averages = weighted(results)
     if len(results) > 1:
         print(
@@ -65,6 +65,45 @@ def score_command() -> None:
         from depictqa.evaluation.plots import save_figure, score_figure
 
         save_figure(score_figure(results[0]), args.plot)
+
+
+@exit_cleanly
+def order_command() -> None:
+    """First picks, and how often both orders of a pair prefer the same image."""
+    parser = argparse.ArgumentParser(description="Order bias of comparisons that were asked in both orders.")
+    parser.add_argument("--pred_path", nargs="+", required=True, help="answers of infer.py, in one file or several")
+    parser.add_argument(
+        "--gt_path", nargs="+", required=True, help="their questions (id, image_A, image_B), a file each"
+    )
+    parser.add_argument("--allow_missing", action="store_true", help="leave out questions without an answer")
+    parser.add_argument("--json", type=json_path, help="write all figures to this file, too")
+    args = parser.parse_args()
+    if len(args.pred_path) != len(args.gt_path):
+        raise InputError("--pred_path and --gt_path: expected the same number of files")
+
+    from depictqa.evaluation.order import order_bias, read_choices
+
+    choices, faults = [], []
+    for pred_path, gt_path in zip(args.pred_path, args.gt_path):
+        try:
+            some, problems = read_choices(read_items(pred_path), read_items(gt_path))
+        except InputError as error:
+            raise InputError(f"{pred_path}, {gt_path}: {error}") from None
+        choices += some
+        faults += faults_of(problems, pred_path, args.allow_missing)
+    try:
+        result = order_bias(choices)
+    except InputError as error:
+        raise InputError(f"{', '.join(args.pred_path)}: {error}") from None
+    kappa = "not defined" if result.kappa is None else f"{result.kappa:.4f}"
+    print(f"First image preferred:  {result.first_share:.4f} of {result.answers} answers")
+    print(f"Both orders agree:  {result.consistent_share:.4f} of {result.pairs} pairs, Cohen's kappa {kappa}")
+    print(f"Mean difference of the two probabilities:  {result.mean_gap:.4f}")
+    if result.accuracy_both is not None:
+        print(f"Accuracy by one order:  {result.accuracy_one:.4f}, by the mean of both {result.accuracy_both:.4f}")
+    refuse(faults)
+    if args.json:
+        write_json(args.json, asdict(result))
 
 
 _NAMES = {"srcc": "SRCC: ", "krcc": "KRCC: ", "plcc": "PLCC: ", "plcc_linear": "PLCC without curve: ", "rmse": "RMSE: "}
