@@ -3,12 +3,18 @@
 As in `commands`: figures first; where ids do not pair up, one line on stderr and exit code 2.
 """
 
+from __future__ import annotations
+
 import argparse
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from depictqa.answers import read_items, write_json
 from depictqa.errors import InputError, exit_cleanly
 from depictqa.evaluation.commands import add_common, faults_of, json_path, refuse
+
+if TYPE_CHECKING:
+    from depictqa.evaluation.calibration import Evidence
 
 
 @exit_cleanly
@@ -22,8 +28,7 @@ def score_command() -> None:
     parser.add_argument("--compare_test", help="the questions of these comparisons (id, image_A, image_B)")
     add_common(parser, "leave out images without a score")
     args = parser.parse_args()
-    if len(args.pred_path) != len(args.gt_path):
-        raise InputError("--pred_path and --gt_path: expected the same number of files")
+    _check_lengths(args, "pred_path", "gt_path")
     if (args.plot or args.compare_pred) and len(args.pred_path) > 1:
         raise InputError("--plot and --compare_pred: expected one set of scores")
     if (args.compare_pred is None) != (args.compare_test is None):
@@ -78,8 +83,7 @@ def order_command() -> None:
     parser.add_argument("--allow_missing", action="store_true", help="leave out questions without an answer")
     parser.add_argument("--json", type=json_path, help="write all figures to this file, too")
     args = parser.parse_args()
-    if len(args.pred_path) != len(args.gt_path):
-        raise InputError("--pred_path and --gt_path: expected the same number of files")
+    _check_lengths(args, "pred_path", "gt_path")
 
     from depictqa.evaluation.order import order_bias, read_choices
 
@@ -104,6 +108,70 @@ def order_command() -> None:
     refuse(faults)
     if args.json:
         write_json(args.json, asdict(result))
+
+
+@exit_cleanly
+def calibrate_command() -> None:
+    """Fit temperatures to answers whose truth is known, and write the calibration file."""
+    parser = argparse.ArgumentParser(
+        description="Fit a temperature for each kind of answer (brief about one image or two, levels of a score) and "
+        "write them for inference. Prints ECE, Brier and accuracies on answers that were not fitted.",
+    )
+    parser.add_argument(
+        "--pred_path", nargs="+", required=True, help="held-out answers of infer.py, a file per --gt_path"
+    )
+    parser.add_argument("--gt_path", nargs="+", required=True, help="their true answers, or opinions for levels")
+    parser.add_argument("--test_pred_path", nargs="+", default=[], help="other answers, to print the figures for")
+    parser.add_argument("--test_gt_path", nargs="+", default=[], help="their true answers")
+    parser.add_argument("--out", type=json_path, required=True, help="calibration.json; kinds not fitted now are kept")
+    parser.add_argument("--delta", help="the delta that answered; another one will then refuse the file")
+    parser.add_argument("--allow_missing", action="store_true", help="leave out true answers without a prediction")
+    parser.add_argument("--json", type=json_path, help="write all figures to this file, too")
+    args = parser.parse_args()
+
+    from depictqa.evaluation.calibration import before_and_after, fit_temperature
+    from depictqa.inference.calibration import Calibration, read_calibration, sha256, write_calibration
+
+    fitted = _evidence("pred_path", "gt_path", args)
+    tests = _evidence("test_pred_path", "test_gt_path", args)
+    kept = read_calibration(args.out, args.delta)
+    fits, figures = {}, {}
+    for kind, evidence in fitted.items():
+        fits[kind] = fit_temperature(evidence)
+        before, after = before_and_after(evidence, tests.get(kind))
+        judged = f"{before.n} other answers" if kind in tests else "each fifth by the temperature of the rest"
+        print(f"{kind}:  temperature {fits[kind].temperature:.4f} from {fits[kind].n} answers")
+        print(f"    {judged}:  before -> after")
+        for name, value in asdict(before).items():
+            if name != "n":
+                print(f"    {name:<14} {value:.4f} -> {getattr(after, name):.4f}")
+        figures[kind] = {"fit": asdict(fits[kind]), "before": asdict(before), "after": asdict(after)}
+    digest = sha256(args.delta) if args.delta else kept.delta_sha256
+    write_calibration(args.out, Calibration({**kept.fits, **fits}, digest))
+    print(f"calibration: {args.out}")
+    if args.json:
+        write_json(args.json, figures)
+
+
+def _evidence(preds: str, truths: str, args: argparse.Namespace) -> dict[str, Evidence]:
+    """Kind -> the answers in the files of two flags."""
+    from depictqa.evaluation.calibration import join_evidence, read_evidence
+
+    _check_lengths(args, preds, truths)
+    parts, faults = [], []
+    for pred_path, gt_path in zip(getattr(args, preds), getattr(args, truths)):
+        try:
+            parts.append(read_evidence(read_items(pred_path), read_items(gt_path)))
+        except InputError as error:
+            raise InputError(f"{pred_path}, {gt_path}: {error}") from None
+        faults += faults_of(parts[-1].problems, pred_path, args.allow_missing)
+    refuse(faults)
+    return join_evidence(parts)
+
+
+def _check_lengths(args: argparse.Namespace, preds: str, truths: str) -> None:
+    if len(getattr(args, preds)) != len(getattr(args, truths)):
+        raise InputError(f"--{preds} and --{truths}: expected the same number of files")
 
 
 _NAMES = {"srcc": "SRCC: ", "krcc": "KRCC: ", "plcc": "PLCC: ", "plcc_linear": "PLCC without curve: ", "rmse": "RMSE: "}
