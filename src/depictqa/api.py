@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from depictqa.config import load_config
+from depictqa.environment import importing_torch
 from depictqa.errors import InputError
 from depictqa.prompts import LABELS, NO_DISTORTION, QUESTIONS, task_of
 
@@ -219,8 +220,9 @@ def load(name_or_path: str | Path = "nano", *, device: str = "auto", dtype: str 
     """
     config = load_config(find_config(name_or_path), {"device": device, "dtype": dtype, **_dotted(overrides)})
 
-    from depictqa.inference.program import lazy_assessor
-    from depictqa.model.build import build_preprocessor
+    with importing_torch():
+        from depictqa.inference.program import lazy_assessor
+        from depictqa.model.build import build_preprocessor
 
     return Model(config, lazy_assessor(config)(), build_preprocessor(config))
 
