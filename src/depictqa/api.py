@@ -218,11 +218,13 @@ def load(name_or_path: str | Path = "nano", *, device: str = "auto", dtype: str 
         InputError: no such experiment, a mistake in the config, or a weight file that is missing or broken.
     """
     from depictqa.config import load_config
+    from depictqa.environment import importing_torch
 
     config = load_config(find_config(name_or_path), {"device": device, "dtype": dtype, **_dotted(overrides)})
 
-    from depictqa.inference.program import lazy_assessor
-    from depictqa.model.build import build_preprocessor
+    with importing_torch():
+        from depictqa.inference.program import lazy_assessor
+        from depictqa.model.build import build_preprocessor
 
     return Model(config, lazy_assessor(config)(), build_preprocessor(config))
 

@@ -16,7 +16,7 @@ from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 
 from depictqa.config import WorkerSettings, load_config, load_serve_config, parse_overrides
-from depictqa.environment import check_key_log, check_temporary_folder
+from depictqa.environment import check_key_log, check_temporary_folder, importing_torch
 from depictqa.errors import exit_cleanly
 from depictqa.serve.keys import LIVENESS, RequireKey, bearer, read_keys
 from depictqa.serve.protocol import (
@@ -171,11 +171,12 @@ def main() -> None:
     check_key_log()
     check_temporary_folder()
 
-    from PIL import Image
+    with importing_torch():  # only now: --help is instant
+        from PIL import Image
 
-    from depictqa.inference.program import build_sampling, lazy_assessor  # torch loads only now: --help is instant
-    from depictqa.model.build import build_preprocessor
-    from depictqa.serve.worker_engine import Engine
+        from depictqa.inference.program import build_sampling, lazy_assessor
+        from depictqa.model.build import build_preprocessor
+        from depictqa.serve.worker_engine import Engine
 
     get_assessor = lazy_assessor(config)  # absent weights are said before anything is done
     settings, secret = serve.worker, read_keys(serve.secret_file, "secret_file")
