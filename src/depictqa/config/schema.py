@@ -218,6 +218,11 @@ class Train(Section):
     save_dir: PathTo = Field("./ckpt/", description="folder for deltas and states")
     log_dir: PathTo = Field("./log/", description="folder for logs and curves")
     max_tokens: int = Field(512, ge=1, description="a conversation is cut from the right at this many tokens")
+    length_window: int = Field(
+        1,
+        ge=1,
+        description="updates whose samples are cut into micro batches by length together; 1: each keeps its own",
+    )
     mask_answer_ends: bool = Field(
         True, description="hide every end-of-answer token from attention, as the published checkpoints were trained"
     )

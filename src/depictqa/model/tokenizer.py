@@ -140,6 +140,22 @@ class TransformersTokenizer:
         return ids[0] if is_special else None
 
 
+def first_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[int]:
+    """The first token of each text, by which one answer of several is told from the others.
+
+    Raises:
+        InputError: two texts begin with the same token.
+    """
+    ids = [tokenizer.encode(text)[0] for text in texts]
+    if len(set(ids)) < len(ids):
+        begins = ", ".join(f"{text.split()[0]} by {id}" for text, id in zip(texts, ids, strict=True))
+        raise InputError(
+            f"the tokenizer of model.llm_path does not tell the levels of a score apart by their first token: {begins}; "
+            "scores need another language model"
+        )
+    return ids
+
+
 def load_tokenizer(folder: str | Path) -> Tokenizer:
     """Load the tokenizer of a Hugging Face model folder.
 

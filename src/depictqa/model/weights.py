@@ -1,19 +1,23 @@
-"""Files of tensors, from people one does not know: read without ever running code that they carry."""
+"""Files of tensors: written whole; read, as they may come from people one does not know, without running code in them."""
 
 import pickle
 import zipfile
+from io import BytesIO
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 
 from depictqa.errors import InputError
+from depictqa.files import replacing
 
 
 def load_torch_file(path: str | Path) -> dict[str, torch.Tensor]:
     """Read the tensors of a `.safetensors` file, a `torch.save`d state dict, or a TorchScript archive.
 
     Returns:
-        name -> tensor on the CPU, in the file's dtypes; entries that are no floating-point tensors are dropped.
+        name -> tensor on the CPU, in the file's dtypes; entries that are no floating-point tensors are dropped. Bytes stay
+        in the file (memory-mapped) until they are read, so copy what outlives the file.
 
     Raises:
         InputError: the file is absent, cut short, or holds anything but tensors.
@@ -35,17 +39,16 @@ def load_torch_file(path: str | Path) -> dict[str, torch.Tensor]:
 
 
 def _read(path: Path) -> dict:
+    """Tensors lie in the file until they are used, but for TorchScript and for files from before PyTorch 1.6."""
     if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         try:
-            return load_file(path)
+            with safe_open(path, framework="pt") as file:
+                return {key: file.get_tensor(key) for key in file.keys()}
         except SafetensorError as error:
             raise ValueError(error) from None
     if _is_torchscript(path):  # runs no code of the archive: only its state dict is taken, nothing is called
         return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
-    return torch.load(path, map_location="cpu", weights_only=True)
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -53,3 +56,11 @@ def _is_torchscript(path: Path) -> bool:
         return False
     with zipfile.ZipFile(path) as archive:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def save_torch_file(path: str | Path, state: dict) -> None:
+    """`torch.save` tensors and plain values: whole or not at all. Raises InputError: the file cannot be written."""
+    buffer = BytesIO()  # torch.save itself would tell of a full disk in words of its own
+    torch.save(state, buffer)
+    with replacing(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
