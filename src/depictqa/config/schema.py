@@ -178,7 +178,7 @@ class AbstractorSizes(Section):
     add_pos_emd: bool = Field(False, description="add a sine position code to the patches")
 
 
-class Model(Section):
+class ModelParts(Section):
     vision_encoder_path: PathTo = Field(description="CLIP: TorchScript archive, state dict, or folder")
     vision_feature_type: Literal["local", "global"] = Field("local", description="patch tokens, or one class token")
     llm_path: PathTo = Field(description="Llama: Hugging Face folder or GGUF file")
@@ -269,7 +269,7 @@ class Config(File):
         description="number format of the model; auto: on cuda that of fp16 weights, bf16 for others (fp16 on an older GPU); fp32 elsewhere",
     )
     data: Data
-    model: Model
+    model: ModelParts
     train: Train
     infer: Infer
     vision_preprocess: VisionPreprocess
