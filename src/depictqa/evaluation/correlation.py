@@ -51,9 +51,7 @@ class Agreement:
     @cached_property
     def krcc(self) -> float:
         """Kendall's tau-b."""
-        from scipy.stats import kendalltau
-
-        return float(kendalltau(self.scores, self.opinions).statistic)
+        return kendall(self.scores, self.opinions)
 
     @cached_property
     def plcc(self) -> float:
@@ -71,8 +69,9 @@ class Agreement:
         return self._plcc(fit_logistic5(self.scores, self.opinions))
 
     def _plcc(self, mapped: np.ndarray | None) -> float | None:
-        flat = mapped is None or np.ptp(mapped) <= 1e-9 * np.abs(mapped).max()
-        return None if flat else pearson(mapped, self.opinions)
+        if mapped is None or np.ptp(mapped) <= 1e-9 * np.abs(mapped).max():  # flat
+            return None
+        return pearson(mapped, self.opinions)
 
     def figures(self) -> dict[str, float | None]:
         """All of them, by name."""
@@ -88,6 +87,14 @@ def ranks(values: np.ndarray) -> np.ndarray:
 def pearson(x: np.ndarray, y: np.ndarray) -> float:
     """Pearson's correlation of two columns [n] that are not constant."""
     return float(np.corrcoef(x, y)[0, 1])
+
+
+def kendall(x: np.ndarray, y: np.ndarray) -> float:
+    """Kendall's tau-b of two columns [n] that are not constant."""
+    from scipy.stats import kendalltau
+
+    tau, _ = kendalltau(x, y)
+    return float(tau)  # pyright: ignore[reportArgumentType]  (scipy does not say what its result holds)
 
 
 @dataclass(frozen=True)
@@ -116,10 +123,12 @@ class Correlation:
     @property
     def plcc(self) -> float:
         """Mean over the references, after the 4-parameter logistic. Raises InputError where that has no fit."""
-        failed = [r.name for r, one in zip(self.references, self.per_reference) if one.plcc_logistic4 is None]
-        if failed:
-            raise InputError(f"reference {failed[0]}: the 4-parameter logistic cannot be fitted to its images")
-        return float(np.mean([one.plcc_logistic4 for one in self.per_reference]))
+        values = []
+        for reference, one in zip(self.references, self.per_reference):
+            if one.plcc_logistic4 is None:
+                raise InputError(f"reference {reference.name}: the 4-parameter logistic cannot be fitted to its images")
+            values.append(one.plcc_logistic4)
+        return float(np.mean(values))
 
 
 def logistic4(x: np.ndarray, high: float, low: float, middle: float, width: float) -> np.ndarray:
@@ -188,23 +197,23 @@ def vote(
     if not isinstance(opinions, dict) or not opinions:
         raise InputError("opinions: expected an object of references, each with 'dist_paths' and 'mos_list'")
     pairs, _, problems = join(predictions, comparisons)
-    answers, items = [answer for answer, _ in pairs], [item for _, item in pairs]
-    texts = text_column(answers, "text")
-    if invalid := {answer["id"]: text for answer, text in zip(answers, texts) if text not in CHOICES}:
+    texts = text_column([answer for answer, _ in pairs], "text")
+    if invalid := {answer["id"]: text for (answer, _), text in zip(pairs, texts) if text not in CHOICES}:
         if not skip_invalid:
             name, text = next(iter(invalid.items()))
             raise InputError(
                 f"item {name}: the field 'text' must be 'Image A' or 'Image B', found {text!r} "
                 f"({len(invalid)} of {len(pairs)} answers are neither; --skip_invalid leaves them out)"
             )
-        valid = [place for place, text in enumerate(texts) if text in CHOICES]
-        answers, items, texts = ([column[place] for place in valid] for column in (answers, items, texts))
+        pairs = [pair for pair, text in zip(pairs, texts) if text in CHOICES]
+        texts = [text for text in texts if text in CHOICES]
+    answers, items = [answer for answer, _ in pairs], [item for _, item in pairs]
     names, *images = (text_column(items, field) for field in ("image_ref", "image_A", "image_B"))
     if not set(names) <= set(opinions):
         item, name = next((item, name) for item, name in zip(items, names) if name not in opinions)
         raise InputError(f"item {item['id']}: its reference {name} is not among the opinions")
 
-    wins = np.array(list(map(CHOICES.get, texts)), dtype=float)  # [votes], 1 where A is preferred
+    wins = np.array(list(map(CHOICES.__getitem__, texts)), dtype=float)  # [votes], 1 where A is preferred
     weights = _weights(answers) if confidence else np.ones(len(wins))
     shares = np.where(wins == 1, weights, 1 - weights)  # of Image A
     references, of_reference = _codes(names)

@@ -5,7 +5,7 @@ apply. Long answers appear with the verdicts of the judge where those lie in the
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 from pathlib import Path
 
@@ -192,7 +192,7 @@ def _voting(path: Path, predictions: list[dict], truth: Truth, truths: list[Trut
 
 
 def _verdicts(path: Path, items: list[dict]) -> Section:
-    verdicts = tuple(Verdict(**item | {"scores": item["scores"] and tuple(item["scores"])}) for item in items)
+    verdicts = tuple(replace(Verdict(**item), scores=item["scores"] and tuple(item["scores"])) for item in items)
     widths = {len(verdict.scores) for verdict in verdicts if verdict.scores}
     version = next((name for name, one in VERSIONS.items() if widths == {len(one.scores)}), None)
     if not version:
