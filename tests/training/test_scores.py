@@ -26,7 +26,7 @@ def scored_items() -> list[dict]:
 
 def test_a_model_that_is_trained_on_soft_labels_answers_with_them(tmp_path):
     config = make_run(tmp_path, scored_items(), train={"epochs": 60}, deepspeed={"gradient_accumulation_steps": 1})
-    rate = "deepspeed.scheduler.params.warmup_max_lr=5e-3"
+    rate = "deepspeed.scheduler.params.warmup_max_lr=1e-2"
     train(config, rate, "deepspeed.train_micro_batch_size_per_gpu=4", "vision_preprocess.crop_ratio=[1.0, 1.0]")
     rows = metrics_of(config)
     assert rows[-1]["loss/quality_score_A_noref"] < 0.3 < 2 < rows[0]["loss/quality_score_A_noref"]
@@ -37,9 +37,9 @@ def test_a_model_that_is_trained_on_soft_labels_answers_with_them(tmp_path):
     with torch.no_grad():
         logits = model([data[0, index].conversation for index in range(4)]).logits
     first = torch.arange(4) * (len(logits) // 4)  # all answers are equally long
-    p = logits[first].softmax(-1)[:, model.level_ids]  # [4, 5]
-    torch.testing.assert_close(p, torch.tensor([item.opinion.label for item in items]), atol=0.15, rtol=0)
-    assert (p @ torch.tensor(list(LEVELS.values()), dtype=p.dtype)).tolist() == pytest.approx(MEANS, abs=0.3)
+    p = logits[first][:, model.level_ids].softmax(-1)  # [4, 5]
+    torch.testing.assert_close(p, torch.tensor([item.opinion.label for item in items]), atol=0.1, rtol=0)
+    assert (p @ torch.tensor(list(LEVELS.values()), dtype=p.dtype)).tolist() == pytest.approx(MEANS, abs=0.2)
 
 
 def test_scores_and_answers_are_learned_side_by_side_and_a_killed_run_goes_on(tmp_path):
