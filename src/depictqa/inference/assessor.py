@@ -77,6 +77,11 @@ class Assessor:
         self.read: Read = {}  # what the model has made of the texts that prompts begin with
 
     @torch.inference_mode()
+    def encode(self, images: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Image embeddings [N_i, D] of pictures, each of which can be let go of by itself."""
+        return [embeds.clone() for embeds in self.model.embed_images(images)]
+
+    @torch.inference_mode()
     def embed(self, questions: Sequence[Question]) -> list[list[torch.Tensor]]:
         """Image embeddings of each question; every distinct picture goes through the encoder once."""
         keys = [[self.cache.key(image) for image in question.images] for question in questions]
@@ -88,7 +93,7 @@ class Assessor:
         found = {key: self.cache.get(key) for key in wanted}
         new = [key for key, embeds in found.items() if embeds is None]
         if new:
-            found |= zip(new, self.model.embed_images([wanted[key] for key in new]), strict=True)
+            found |= zip(new, self.encode([wanted[key] for key in new]), strict=True)
         for key in new:
             self.cache.put(key, found[key])
         return [[found[key] for key in row] for row in keys]
@@ -100,15 +105,20 @@ class Assessor:
         ]
 
     def assess(
-        self, questions: Sequence[Question], sampling: Sampling | Sequence[Sampling], confidence: bool = False
+        self,
+        questions: Sequence[Question],
+        sampling: Sampling | Sequence[Sampling],
+        confidence: bool = False,
+        embeds: Sequence[Sequence[torch.Tensor]] | None = None,
     ) -> list[Assessment]:
         """Answer a batch of questions.
 
         Args:
             sampling: one for all questions, or one each.
             confidence: compute confidences; brief answers to questions that did not ask for a word are asked again.
+            embeds: what `encode` made of each question's images, which are then not looked at.
         """
-        embeds = self.embed(questions)
+        embeds = self.embed(questions) if embeds is None else embeds
 
         def follow_up(index: int, answer: Answer) -> Fused | None:
             question = self.follow_up(questions[index], answer)
