@@ -17,7 +17,6 @@ from tifffile import imwrite
 from conftest import tiny_config
 from depictqa.config import WorkerSettings, load_config
 from depictqa.data.images import open_image
-from depictqa.data.meta import Item
 from depictqa.data.training import TrainingItem, TrainingSet
 from depictqa.errors import InputError
 from depictqa.inference.pipeline import _Loads

@@ -88,10 +88,10 @@ def _wrong_with(entry: dict, task: Task, look: Callable[[str], _Picture]) -> str
         fitting = [other.name for other in TASKS.values() if other.inference and other.fields == given]
         advice = f"; these fit {' or '.join(fitting)}" if fitting else ""
         return f"task {task.name} takes {', '.join(task.fields)}, found {', '.join(given) or 'no image'}{advice}"
-    for field in task.fields:
-        if not isinstance(entry[field], str):
-            return f"{field}: expected a path, found {type(entry[field]).__name__}"
-        picture = look(entry[field])
+    for name in task.fields:
+        if not isinstance(entry[name], str):
+            return f"{name}: expected a path, found {type(entry[name]).__name__}"
+        picture = look(entry[name])
         if picture.stamp is None:
-            return f"{field}: {picture.path} does not exist"
+            return f"{name}: {picture.path} does not exist"
     return None

@@ -10,7 +10,7 @@ alike; within a window, such groups are sorted by length, so that little is lost
 
 import itertools
 import warnings
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +25,7 @@ from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.errors import InputError
 
 WINDOW = 32  # batches whose questions are sorted by length
+TILE = 128  # pictures that are compared with each other or with another tile's, before the next ones
 MAX_TOKENS = 200_000  # of features that are kept at a time: 1.6 GB of a 7B model in 16 bits
 CHARACTERS = 4  # of a question, that make a token, roughly
 
@@ -67,13 +68,23 @@ class Schedule:
         )
 
 
-def grouped(items: Sequence[Item]) -> list[int]:
-    """Places of the items, those together whose first pictures are the same, in the order in which the list begins them."""
-    firsts: dict[tuple[Path, ...], int] = {}
+def ordered(items: Sequence[Item]) -> list[int]:
+    """Places of the items in the order in which they are asked.
 
-    def key(place: int) -> list[int]:
+    Those with the same first pictures stay together, groups in the order in which the list begins them. The pairs of a
+    great many pictures are cut into tiles, like a matrix that is multiplied: each needs 2 x TILE pictures at most.
+    """
+    firsts: dict[tuple[Path, ...], int] = {}
+    numbers: dict[tuple[Path, ...], dict[Path, int]] = defaultdict(dict)
+
+    def key(place: int) -> tuple[int, ...]:
         paths = items[place].image_paths
-        return [firsts.setdefault(paths[:count], place) for count in range(1, len(paths))]
+        shared, pair, before_last = paths[:-2], paths[-2:], paths[:-1]
+        if not before_last:
+            return ()
+        own = numbers[shared]
+        tiles = [own.setdefault(path, len(own)) // TILE for path in pair]
+        return firsts.setdefault(shared, place), *tiles, firsts.setdefault(before_last, place)
 
     return sorted(range(len(items)), key=key)
 
@@ -98,7 +109,7 @@ class Planner:
         self._tokens_of_size, self._preprocess = tokens, preprocess
         self._tokens: dict[Path, int] = {}
         size = WINDOW * batch_size
-        order = grouped(items)
+        order = ordered(items)
         self._windows = [order[start : start + size] for start in range(0, len(order), size)]
         self._first_window: dict[Path, int] = {}  # in which a picture is needed first
         for number, window in enumerate(self._windows):

@@ -131,20 +131,22 @@ class _Work:
 
     def do(self, todo: Sequence[int]) -> None:
         """Ask this process's share of the items that are left; the first process then waits for the others."""
-        job, options = self.job, self.options
-        bar = tqdm(
-            total=len(job.items),
-            initial=len(job.items) - len(todo),
-            desc=job.name,
-            unit="question",
-            disable=not self.group.is_first,
-        )
+        job, options, group = self.job, self.options, self.group
+        known = len(job.items) - len(todo)
+        bar = tqdm(total=len(job.items), initial=known, desc=job.name, unit="question", disable=not group.is_first)
+
+        def count(answered: int) -> int:
+            """How many all processes have answered, which the bar of the first one shows."""
+            total = group.count(job.name, answered)
+            bar.update(known + total - bar.n)
+            return total
+
         features: dict[Path, torch.Tensor | str] = {}
         with bar, loaders_that_live("run the same command again to continue"):
             if todo:
                 planner = Planner(job.items, options.batch_size, self.preprocess, options.tokens)
-                schedule = planner.schedule(todo, self.group.part)
-                if self.group.is_first:
+                schedule = planner.schedule(todo, group.part)
+                if group.is_first:
                     bar.write(f"{job.name}: {schedule}", file=sys.stderr)
                 loaded = load_ahead(schedule, self.preprocess, options.num_workers)
                 for step in schedule.steps:
@@ -153,15 +155,9 @@ class _Work:
                     self.files.append(self._ask(step.ask, features))
                     for path in step.drop:
                         del features[path]
-                    self._count(bar, len(step.ask))
-            while self.group.is_first and self._count(bar) < len(todo):
+                    count(len(step.ask))
+            while group.is_first and count(0) < len(todo):
                 time.sleep(POLL_SECONDS)
-
-    def _count(self, bar: tqdm, answered: int = 0) -> int:
-        """Count answered questions; returns those of all processes, which the bar of the first one shows."""
-        total = self.group.count(self.job.name, answered)
-        bar.update(total + bar.initial - bar.n)
-        return total
 
     def _encode(self, images: dict[Path, torch.Tensor | str]) -> dict[Path, torch.Tensor | str]:
         """Features of the pictures that can be read, in one pass; what is wrong with the others."""

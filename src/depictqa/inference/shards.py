@@ -4,16 +4,20 @@ They speak through the launcher's key-value store alone: what is to be done is f
 to the others; each works on its share and counts what it has done. Knows nothing of models and answers.
 """
 
+import base64
 import os
 import pickle
+import secrets
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import TypeVar
 
 import torch
-from torch.distributed import HashStore, rendezvous
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from depictqa.errors import EXIT_CODE, InputError
 
@@ -28,12 +32,8 @@ class Group:
     def __init__(self):
         self.rank, self.local_rank = (int(os.environ.get(name, 0)) for name in ("RANK", "LOCAL_RANK"))
         self.size = int(os.environ.get("WORLD_SIZE", 1))
-        if self.size == 1:
-            self.rank, self._store = 0, HashStore()
-        else:
-            self._store, *_ = next(rendezvous("env://", timeout=PATIENCE))
-            self._store.set_timeout(PATIENCE)
-        self._shared = 0
+        self._store = _meet(self.rank, self.size) if self.size > 1 else None
+        self._counts: Counter[str] = Counter()  # of a process that is alone
 
     @property
     def is_first(self) -> bool:
@@ -60,26 +60,31 @@ class Group:
         Raises:
             InputError: in the first process, if `work` raised it; the others exit without a word.
         """
-        if self.size == 1:
+        if self._store is None:
             return work()
-        self._shared += 1
-        key = f"shared {self._shared}"
+        self._counts["shared"] += 1
+        key = f"shared {self._counts['shared']}"
         if self.is_first:
+            told = ""
             try:
                 result = work()
-            except InputError:
-                self._store.set(key, pickle.dumps((False, None)))
-                raise
-            self._store.set(key, pickle.dumps((True, result)))
-            return result
-        succeeded, result = pickle.loads(self._store.get(key))
-        if not succeeded:
+                told = base64.b64encode(pickle.dumps(result)).decode()
+                return result
+            finally:
+                self._store.set(key, told)
+                if not told:
+                    self.leave()
+        if not (told := self._store.get(key)):
+            self.leave()
             sys.exit(EXIT_CODE)
-        return result
+        return pickle.loads(base64.b64decode(told))
 
     def count(self, name: str, more: int = 0) -> int:
         """Add to a number that all processes share; its value."""
-        return self._store.add(name, more)
+        if self._store is not None:
+            return self._store.add(name, more)
+        self._counts[name] += more
+        return self._counts[name]
 
     def leave(self) -> None:
         """Wait until every process has got here: the first may hold the store that the others speak through."""
@@ -99,3 +104,22 @@ class Group:
             mine += [value] if int(middle * self.size / total) == self.rank else []
             before += weight
         return mine
+
+
+def _meet(rank: int, size: int) -> Store:
+    """A store of the processes that are here now: an elastic launcher keeps its own when it starts them anew.
+
+    Each greets the first by a name that it makes up, is told the name of this meeting, and confirms that.
+    """
+    store, *_ = next(rendezvous("env://", timeout=PATIENCE))
+    own = secrets.token_hex(8)
+    if rank:
+        store.set(f"greeting {rank}", own)
+        meeting = store.get(f"meeting for {own}").decode()
+        store.set(f"{own} is at {meeting}", "")
+        return PrefixStore(meeting, store)
+    for other in range(1, size):
+        while not store.check([f"{(name := store.get(f'greeting {other}').decode())} is at {own}"]):
+            store.set(f"meeting for {name}", own)
+            time.sleep(POLL_SECONDS)
+    return PrefixStore(own, store)
