@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,11 +19,12 @@ from PIL import Image
 from depictqa.data.meta import Item, read_questions
 from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.errors import InputError
+from depictqa.inference.answer_files import AnswerFiles
 from depictqa.inference.assessor import Assessment
 from depictqa.inference.generation import Answer, Sampling
 from depictqa.inference.runner import FIELDS, Job, Options, run
 from depictqa.prompts import TASKS
-from processes import kill_before, killed_before, no_room_beyond
+from processes import GIVE_UP_SECONDS, kill_before, killed_before, no_room_beyond
 from tests.inference.programs import PROGRAM, call, make_config, make_root, read, write_meta
 
 PREPROCESS = ImagePreprocessor(patch_size=14, resize=224, max_size=672, crop_ratio=(0.7, 1))
@@ -174,6 +176,66 @@ def test_killed_again_and_again(items, clean, tmp_path):
         kills += 1
     assert kills == 3  # of 4 batches, each run has answered one more
     assert files(tmp_path / "answers") == clean
+
+
+def holding(answers: Path, pipe: int) -> None:
+    """Hold the lock as a run does, with a loading process that outlives it; say so, and wait to be killed."""
+    files = AnswerFiles(answers, NAME)
+    files.lock()
+    if os.fork() == 0:
+        time.sleep(GIVE_UP_SECONDS)
+    os.write(pipe, b"locked")
+    time.sleep(GIVE_UP_SECONDS)
+
+
+def test_a_second_run_into_the_same_files_ends_at_once_and_leaves_them_alone(items, clean, tmp_path):
+    answers = tmp_path / "clean"
+    reading, writing = os.pipe()
+    if (child := os.fork()) == 0:
+        os.setpgid(0, 0)
+        holding(answers, writing)
+    assert os.read(reading, 6) == b"locked"
+    try:
+        message = rf"^{answers}/{NAME}.jsonl: another run is writing it \(process {child} on .*\); wait for its end"
+        with pytest.raises(InputError, match=message):
+            answer(items, answers, fingerprint="2")
+        assert files(answers) == clean
+        answer(items, tmp_path / "elsewhere")
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        answer(items, answers)  # the loading process is still there
+        assert files(answers) == clean
+    finally:
+        os.killpg(child, signal.SIGKILL)
+
+
+def test_a_process_that_is_left_over_from_a_run_holds_its_files(items, clean, tmp_path):
+    """Of several processes: the first was killed, and another one has not noticed."""
+    token = AnswerFiles(tmp_path / "clean", NAME).lock()
+    reading, writing = os.pipe()
+    if (child := os.fork()) == 0:
+        other = AnswerFiles(tmp_path / "clean", NAME, rank=1)
+        other.join(token)
+        os.write(writing, b"joined")
+        time.sleep(GIVE_UP_SECONDS)
+    assert os.read(reading, 6) == b"joined"
+    try:
+        with pytest.raises(InputError, match="another run is writing it"):
+            answer(items, tmp_path / "clean")
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_a_process_that_sees_another_folder_says_so(tmp_path):
+    """As on a second machine, where the path is not of a shared disk."""
+    token = AnswerFiles(tmp_path / "one", NAME).lock()
+    AnswerFiles(tmp_path / "two", NAME).lock()
+    for folder in ("two", "absent"):
+        with pytest.raises(
+            InputError, match=f"^infer.answer_dir: {tmp_path}/{folder} on .* is not the folder that the first"
+        ):
+            AnswerFiles(tmp_path / folder, NAME, rank=1).join(token)
 
 
 def test_questions_about_the_same_first_pictures_are_asked_together(tmp_path):

@@ -90,12 +90,11 @@ class Assessor:
             for question, row in zip(questions, keys, strict=True)
             for key, image in zip(row, question.images, strict=True)
         }
-        found = {key: self.cache.get(key) for key in wanted}
-        new = [key for key, embeds in found.items() if embeds is None]
-        if new:
-            found |= zip(new, self.encode([wanted[key] for key in new]), strict=True)
-        for key in new:
-            self.cache.put(key, found[key])
+        found = {key: embeds for key in wanted if (embeds := self.cache.get(key)) is not None}
+        new = [key for key in wanted if key not in found]
+        for key, embeds in zip(new, self.encode([wanted[key] for key in new]), strict=True):
+            found[key] = embeds
+            self.cache.put(key, embeds)
         return [[found[key] for key in row] for row in keys]
 
     def fuse(self, questions: Sequence[Question], embeds: Sequence[Sequence[torch.Tensor]]) -> list[Fused]:

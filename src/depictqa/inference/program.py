@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -61,7 +62,7 @@ def read_jobs(
     batch_size: int | None,
 ) -> tuple[Config, int, list[Job]]:
     """All that a command asks for, checked whole: config, batch size and jobs. Raises InputError."""
-    config = load_config(config_path, parse_overrides(overrides))
+    config = load_config(config_path, parse_overrides(list(overrides)))
     given = config.data.infer
     metas = _listed(meta_paths, given.meta_path, "meta_path")
     names = _matched(_listed(dataset_names, given.dataset_name, "dataset_name"), len(metas), "dataset_name")
@@ -113,7 +114,7 @@ def lazy_assessor(config: Config) -> Callable[[], Assessor]:
     return load
 
 
-def load_sentence_model(folder: Path, device: torch.device):
+def load_sentence_model(folder: Path, device: torch.device) -> Any:  # whose `encode` is typed for more than ours
     """A `SentenceTransformer`. Raises InputError with the file of the folder that is broken."""
     from sentence_transformers import SentenceTransformer
 
