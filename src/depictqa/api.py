@@ -6,6 +6,7 @@
     print(dq.describe("photo.jpg"))
     print(dq.distortions("photo.jpg", reference="original.png").names)
     print(dq.compare("a.jpg", "b.jpg").better)
+    print(dq.score("photo.jpg").score)
 
 An image is a path, the bytes of a file, a PIL image, a numpy array [H, W, 3] of uint8, or a torch tensor [3, H, W] with
 values in [0, 1]. Torch and the config's
@@ -14,17 +15,15 @@ types are imported by `load`, not by `import depictqa`.
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from depictqa.errors import InputError
 from depictqa.prompts import LABELS, NO_DISTORTION, QUESTIONS, task_of
+from depictqa.results import FIELDS, Answer, Comparison, Distortions, Ranking, Score, Token
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,10 +31,10 @@ if TYPE_CHECKING:
     from depictqa.config import Config
     from depictqa.data.images import Source
     from depictqa.data.preprocess import ImagePreprocessor
+    from depictqa.inference import assessor
     from depictqa.inference.assessor import Assessment, Assessor
 
-FIELDS = {"reference": "image_ref", "a": "image_A", "b": "image_B"}  # argument -> field of a meta file
-THUMBNAIL = 240  # longest side of an image in a notebook, pixels
+BATCH_SIZE = 8  # questions in work at a time
 EXPERIMENTS = tuple(Path(__file__).parents[level] / "experiments" for level in (0, 2))  # in a wheel, in a clone
 
 
@@ -47,81 +46,6 @@ class Question:
     a: Source | None = None
     b: Source | None = None
     reference: Source | None = None
-
-
-@dataclass(frozen=True)
-class Token:
-    """A generated token: what it adds to the text, and the probability in [0, 1] that the model gave it."""
-
-    text: str
-    prob: float
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the model says. `str(answer)` is its text; a notebook shows the images, too.
-
-    Attributes:
-        text: the answer.
-        confidence: how sure the model is, in [0, 1]. None where `infer.output_confidence` is off, and where it cannot be
-            computed: a long answer without `infer.sentence_model`.
-        finish_reason: "stop", or "length" where the answer was cut at `infer.max_new_tokens`.
-        task: name of the task that follows from the images, a key of `depictqa.prompts.TASKS`.
-        question: what was asked.
-        tokens: all generated tokens, end token included.
-        images: "reference", "a", "b" -> the image that was assessed: upright, 8-bit sRGB, in its full size.
-    """
-
-    text: str
-    confidence: float | None
-    finish_reason: str
-    task: str
-    question: str
-    tokens: tuple[Token, ...] = field(repr=False)
-    images: Mapping[str, Image.Image] = field(repr=False, compare=False)
-
-    def __str__(self) -> str:
-        return self.text
-
-    def to_dict(self) -> dict[str, Any]:
-        """The answer as plain values for JSON: everything but the images; each token as [text, prob]."""
-        plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "images"}
-        return plain | {"tokens": [[token.text, token.prob] for token in self.tokens]}
-
-    def _repr_html_(self) -> str:
-        """The images, the answer and its confidence, as a notebook shows them."""
-        figures = "".join(
-            f'<figure style="display:inline-block;margin:0 1em 0 0">{_thumbnail(image)}'
-            f"<figcaption>{LABELS[FIELDS[name]]}</figcaption></figure>"
-            for name, image in self.images.items()
-        )
-        confidence = "" if self.confidence is None else f" <i>(confidence {self.confidence:.2f})</i>"
-        cut = " […]" if self.finish_reason == "length" else ""
-        return f"<div>{figures}<p>{html.escape(self.text)}{cut}{confidence}</p></div>"
-
-
-@dataclass(frozen=True)
-class Distortions(Answer):
-    """An answer that names distortions.
-
-    Attributes:
-        names: lower-case words of `depictqa.prompts.DISTORTIONS`, such as "blur" or "overly high contrast", in the
-            model's order; empty where it sees none.
-    """
-
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Comparison(Answer):
-    """A comparison in words, with the verdict of a second, short question.
-
-    Attributes:
-        better: "a" or "b"; None where the verdict names neither.
-        confidence: the verdict's; everything else is the comparison's.
-    """
-
-    better: str | None
 
 
 class Model:
@@ -147,12 +71,72 @@ class Model:
         names = answer.text.lower().rstrip(".").split(" and ")
         return Distortions(**vars(answer), names=tuple(name for name in names if name not in ("", NO_DISTORTION)))
 
-    def compare(self, a: Source, b: Source, reference: Source | None = None) -> Comparison:
-        """Say which of two images is better, and why: `better` and `text` of the answer. Asks two questions."""
-        told, verdict = self.ask_many([Question(QUESTIONS[name], a, b, reference) for name in ("compare", "better")])
-        named = re.fullmatch(r"Image ([AB])\.?", verdict.text)
-        better = named[1].lower() if named else None
-        return Comparison(**dict(vars(told), confidence=verdict.confidence), better=better)
+    def compare(self, a: Source, b: Source, reference: Source | None = None, both_orders: bool = True) -> Comparison:
+        """Say which of two images is better, and why: `better` and `text` of the answer.
+
+        Args:
+            both_orders: ask for the verdict in both orders and average, since a model may favour the first image.
+        """
+        told, *verdicts = self.ask_many(
+            [Question(QUESTIONS["compare"], a, b, reference), Question(QUESTIONS["better"], a, b, reference)]
+            + [Question(QUESTIONS["better"], b, a, reference)] * both_orders
+        )
+        shares = [share for share in map(_share_of_a, verdicts) if share is not None]
+        if len(shares) < len(verdicts):  # a verdict in other words, or without a confidence
+            better = _named(verdicts[0])
+            return Comparison(**dict(vars(told), confidence=verdicts[0].confidence), better=better)
+        share = (shares[0] + 1 - shares[1]) / 2 if both_orders else shares[0]  # of A being the better one
+        return Comparison(**dict(vars(told), confidence=max(share, 1 - share)), better="a" if share >= 0.5 else "b")
+
+    @overload
+    def score(self, images: Source, reference: Source | None = None) -> Score: ...
+    @overload
+    def score(self, images: Sequence[Source], reference: Source | None = None) -> list[Score]: ...
+    def score(self, images, reference=None):
+        """Score an image, or each image of a list, from 1 to 5. One pass through the model an image; nothing is decoded.
+
+        Args:
+            images: an image, or a list or tuple of images.
+            reference: what all of them should look like.
+        """
+        several = images if isinstance(images, list | tuple) else [images]
+        scores: list[Score] = []
+        for start in range(0, len(several), BATCH_SIZE):
+            batch = several[start : start + BATCH_SIZE]
+            prepared, opened = self._prepare([Question(QUESTIONS["score"], one, None, reference) for one in batch])
+            for question, shown, one in zip(prepared, opened, self.assessor.score(prepared), strict=True):
+                scores.append(Score(one.mean, one.std, one.levels, question.task.name, one.mass, shown))
+        return scores if several is images else scores[0]
+
+    def rank(
+        self,
+        images: Sequence[Source],
+        reference: Source | None = None,
+        schedule: str = "swiss",
+        budget: int | None = None,
+    ) -> Ranking:
+        """Rank images by comparing pairs: Bradley-Terry scores from the verdicts' probabilities, in both orders.
+
+        Args:
+            reference: what all of them should look like.
+            schedule: which pairs are compared: "all", "swiss" or "active" (`depictqa.evaluation.ranking`).
+            budget: comparisons at most; None: about n log2 n, or all pairs.
+        """
+        import numpy as np
+
+        from depictqa.evaluation import ranking
+
+        def judge(pairs: np.ndarray) -> np.ndarray:  # [P, 2] -> [P]
+            asked = [(images[i], images[j]) for i, j in pairs] + [(images[j], images[i]) for i, j in pairs]
+            verdicts = self.ask_many([Question(QUESTIONS["better"], a, b, reference) for a, b in asked])
+            shares = [_share_of_a(verdict) for verdict in verdicts]
+            shares = np.array([0.5 if share is None else share for share in shares])
+            return (shares[: len(pairs)] + 1 - shares[len(pairs) :]) / 2
+
+        found = ranking.rank(len(images), judge, schedule, budget)
+        return Ranking(
+            *(tuple(values.tolist()) for values in (found.order, found.scores, found.std)), found.comparisons
+        )
 
     def ask(
         self, question: str, *, a: Source | None = None, b: Source | None = None, reference: Source | None = None
@@ -168,7 +152,7 @@ class Model:
         return answer
 
     def ask_many(
-        self, questions: Iterable[Question | Mapping], batch_size: int = 8, progress: bool = False
+        self, questions: Iterable[Question | Mapping], batch_size: int = BATCH_SIZE, progress: bool = False
     ) -> list[Answer]:
         """Ask many questions, of any mix of tasks and image sizes. An answer does not depend on its batch.
 
@@ -191,9 +175,16 @@ class Model:
         return answers
 
     def _answer(self, batch: Sequence[Question]) -> list[Answer]:
+        from depictqa.inference.program import build_sampling
+
+        prepared, opened = self._prepare(batch)
+        found = self.assessor.assess(prepared, build_sampling(self.config), self.config.infer.output_confidence)
+        return [self._present(*row) for row in zip(prepared, opened, found, strict=True)]
+
+    def _prepare(self, batch: Sequence[Question]) -> tuple[list[assessor.Question], list[dict[str, Image.Image]]]:
+        """Questions as the model takes them, and their images as they were opened."""
         from depictqa.data.images import open_image
         from depictqa.inference import assessor
-        from depictqa.inference.program import build_sampling
 
         prepared, opened = [], []
         for one in batch:
@@ -206,8 +197,7 @@ class Model:
             prepared.append(
                 assessor.Question(task, tuple(self.preprocess(images[field]) for field in task.fields), one.question)
             )
-        found = self.assessor.assess(prepared, build_sampling(self.config), self.config.infer.output_confidence)
-        return [self._present(*row) for row in zip(prepared, opened, found, strict=True)]
+        return prepared, opened
 
     def _present(self, question, images: dict[str, Image.Image], assessment: Assessment) -> Answer:
         answer = assessment.answer
@@ -278,9 +268,15 @@ def _name(name: str, source: Source) -> str | None:
     return None if isinstance(source, str | Path) else LABELS[FIELDS[name]]
 
 
-def _thumbnail(image: Image.Image) -> str:
-    small = image.copy()
-    small.thumbnail((THUMBNAIL, THUMBNAIL))
-    buffer = io.BytesIO()
-    small.save(buffer, format="JPEG", quality=90)
-    return f'<img src="data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+def _named(verdict: Answer) -> str | None:
+    """The image that a verdict names as the better one: "a", "b" or None."""
+    named = re.fullmatch(r"Image ([AB])\.?", verdict.text)
+    return named[1].lower() if named else None
+
+
+def _share_of_a(verdict: Answer) -> float | None:
+    """The probability that Image A is the better one; None where the verdict does not tell."""
+    named = _named(verdict)
+    if named is None or verdict.confidence is None:
+        return None
+    return verdict.confidence if named == "a" else 1 - verdict.confidence

@@ -231,6 +231,9 @@ class Train(Section):
 class Infer(Section):
     output_prob_id: bool = Field(False, description="write output_id and prob")
     output_confidence: bool = Field(False, description="write confidence")
+    output_score: bool = Field(
+        False, description="write score, score_std and levels of tasks about one image; a second question where needed"
+    )
     sentence_model: PathOrNull = Field(None, description="MiniLM folder, for confidences of long answers")
     answer_dir: PathTo = Field("./answers/", description="folder for answers")
     temperature: float = Field(0.0, ge=0, description="sampling temperature; 0: greedy")

@@ -14,6 +14,7 @@ from depictqa.config import Config, load_config, parse_overrides, require_file
 from depictqa.data.meta import read_questions
 from depictqa.errors import InputError
 from depictqa.inference.assessor import Assessor
+from depictqa.inference.calibration import FILE_NAME, read_calibration
 from depictqa.inference.runner import FIELDS, Job, Options, fingerprint, run
 from depictqa.inference.sampling import Sampling
 from depictqa.inference.shards import Group
@@ -51,6 +52,7 @@ def infer(
         sampling=replace(build_sampling(config), seed=config.seed),
         output_prob_id=config.infer.output_prob_id,
         output_confidence=config.infer.output_confidence,
+        output_score=config.infer.output_score,
         max_broken=config.infer.max_broken,
         num_workers=config.data.num_workers,
         tokens=image_tokens(config),
@@ -81,6 +83,8 @@ def read_jobs(
     jobs = []
     for meta, name, task_name in zip(metas, names, tasks, strict=True):
         task, path = get_task(task_name, inference=True), _find(meta, root_dir)
+        if config.infer.output_score and task.compares:
+            raise InputError(f"infer.output_score: scores are about one image; {task.name} compares two")
         jobs.append(Job(task, name, read_questions(path, task, root_dir), _fingerprint(config)))
     _check_distinct([job.name for job in jobs])
     return config, batch_size, jobs
@@ -110,11 +114,13 @@ def lazy_assessor(config: Config) -> Callable[[], Assessor]:
     if config.infer.output_confidence and config.infer.sentence_model is not None:
         sentence_model = SentenceEncoder(require_file(config, "infer.sentence_model"), device)
 
+    calibration = read_calibration(paths[2].with_name(FILE_NAME), paths[2])
+
     @functools.cache
     def load() -> Assessor:
         model = build_model(config, device, pick_dtype(config.dtype, device, paths[1]))
         merge_lora(model.llm)
-        return Assessor(model, sentence_model)
+        return Assessor(model, sentence_model, calibration)
 
     return load
 
@@ -174,6 +180,10 @@ def _find(meta: str, root_dir: Path) -> Path:
     raise InputError(f"--meta_path: {root_dir / meta} does not exist (paths are relative to data.root_dir)")
 
 
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
 def _fingerprint(config: Config) -> str:
     """Of all that answers depend on, but for the items: settings, the stamps of all weights' files, and a row's fields, so
     that no file mixes rows with and without one."""
@@ -188,4 +198,5 @@ def _fingerprint(config: Config) -> str:
         " ".join(FIELDS),
         json.dumps(settings, sort_keys=True),
         *(stamp(path) for path in weights),
+        _text(Path(config.model.delta_path).with_name(FILE_NAME)),
     )

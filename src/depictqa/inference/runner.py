@@ -24,15 +24,12 @@ from depictqa.inference.assessor import Assessor, Question
 from depictqa.inference.pipeline import Planner, load_ahead
 from depictqa.inference.sampling import Sampling
 from depictqa.inference.shards import POLL_SECONDS, Group
-from depictqa.prompts import Task
+from depictqa.prompts import QUESTIONS, Task
 
-FIELDS = (
-    "text",
-    "output_id",
-    "prob",
-    "confidence",
-    "finish_reason",
-)  # of a row, beside its `id`; null where there is none
+# Of a row, beside its `id`; null where there is none.
+FIELDS = ("text", "output_id", "prob", "confidence", "finish_reason")
+
+SCORE_QUESTION = QUESTIONS["score"]  # an item that asks it is answered by its score; nothing is decoded
 
 
 @dataclass(frozen=True)
@@ -62,6 +59,7 @@ class Options:
     sampling: Sampling
     output_prob_id: bool
     output_confidence: bool
+    output_score: bool
     max_broken: float
     num_workers: int
     tokens: Callable[[int, int], int]
@@ -180,15 +178,34 @@ class _Work:
                 embeds.append(found)
         if not readable:
             return rows
-        questions = [Question(self.job.task, (), item.query) for item, _ in readable]
-        samplings = [replace(options.sampling, seed=item_seed(options.sampling.seed, item.id)) for item, _ in readable]
-        assessments = self.get_assessor().assess(questions, samplings, options.output_confidence, embeds)
-        for (_, row), assessment in zip(readable, assessments, strict=True):
-            answer = assessment.answer
+        if options.output_score:
+            self._score([row for _, row in readable], embeds)
+        asked = [
+            n for n, (item, _) in enumerate(readable) if not (options.output_score and item.query == SCORE_QUESTION)
+        ]
+        questions = [Question(self.job.task, (), readable[n][0].query) for n in asked]
+        seeds = [item_seed(options.sampling.seed, readable[n][0].id) for n in asked]
+        samplings = [replace(options.sampling, seed=seed) for seed in seeds]
+        assessor = self.get_assessor()
+        found = assessor.assess(questions, samplings, options.output_confidence, [embeds[n] for n in asked])
+        for n, assessment in zip(asked, found, strict=True):
+            row, answer = readable[n][1], assessment.answer
             row |= {"text": answer.text, "confidence": assessment.confidence, "finish_reason": answer.finish_reason}
             if options.output_prob_id:
                 row |= {"output_id": answer.output_id, "prob": answer.prob}
+            if assessor.calibration.fits:
+                row["confidence_raw"] = assessment.confidence_raw
         return rows
+
+    def _score(self, rows: Sequence[dict], embeds: Sequence[Sequence[torch.Tensor]]) -> None:
+        """Add the score fields. `text` becomes the likeliest level, which an item that asks something else replaces."""
+        assessor = self.get_assessor()
+        questions = [Question(self.job.task, (), SCORE_QUESTION)] * len(rows)
+        for row, score in zip(rows, assessor.score(questions, embeds), strict=True):
+            row |= {"text": score.level, "finish_reason": "stop"}
+            row |= {"score": score.mean, "score_std": score.std, "levels": dict(score.levels)}
+            if assessor.calibration.fits:
+                row["levels_raw"] = dict(score.levels_raw)
 
     def report(self, rows: Sequence[dict]) -> list[str]:
         """Say what is worth knowing about the finished rows.
