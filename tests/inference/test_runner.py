@@ -46,7 +46,7 @@ class Echo:
         self.asked += [question.query for question in questions]
         told = [[value.item() for value in values] for values in embeds]
         texts = [f"{self.opening}{q.query} {values} \u2028 été" for q, values in zip(questions, told, strict=True)]
-        return [Assessment(Completion(text, [1, 2], [0.5, 1 / 3], "stop"), 0.25) for text in texts]
+        return [Assessment(Completion(text, [1, 2], [0.5, 1 / 3], "stop"), 0.25, 0.25) for text in texts]
 
 
 def make_items(folder: Path, count: int = 10) -> list[Item]:

@@ -59,10 +59,10 @@ class Options:
     sampling: Sampling
     output_prob_id: bool
     output_confidence: bool
-    output_score: bool
     max_broken: float
     num_workers: int
     tokens: Callable[[int, int], int]
+    output_score: bool = False
 
 
 def fingerprint(*parts: str) -> str:
@@ -183,29 +183,29 @@ class _Work:
         asked = [
             n for n, (item, _) in enumerate(readable) if not (options.output_score and item.query == SCORE_QUESTION)
         ]
+        if not asked:
+            return rows
         questions = [Question(self.job.task, (), readable[n][0].query) for n in asked]
         seeds = [item_seed(options.sampling.seed, readable[n][0].id) for n in asked]
         samplings = [replace(options.sampling, seed=seed) for seed in seeds]
-        assessor = self.get_assessor()
-        found = assessor.assess(questions, samplings, options.output_confidence, [embeds[n] for n in asked])
+        found = self.get_assessor().assess(questions, samplings, options.output_confidence, [embeds[n] for n in asked])
         for n, assessment in zip(asked, found, strict=True):
             row, answer = readable[n][1], assessment.answer
             row |= {"text": answer.text, "confidence": assessment.confidence, "finish_reason": answer.finish_reason}
             if options.output_prob_id:
                 row |= {"output_id": answer.output_id, "prob": answer.prob}
-            if assessor.calibration.fits:
+            if assessment.confidence_raw != assessment.confidence:
                 row["confidence_raw"] = assessment.confidence_raw
         return rows
 
     def _score(self, rows: Sequence[dict], embeds: Sequence[Sequence[torch.Tensor]]) -> None:
         """Add the score fields. `text` becomes the likeliest level, which an item that asks something else replaces."""
-        assessor = self.get_assessor()
         questions = [Question(self.job.task, (), SCORE_QUESTION)] * len(rows)
-        for row, score in zip(rows, assessor.score(questions, embeds), strict=True):
+        for row, score in zip(rows, self.get_assessor().score(questions, embeds), strict=True):
             row |= {"text": score.level, "finish_reason": "stop"}
-            row |= {"score": score.mean, "score_std": score.std, "levels": dict(score.levels)}
-            if assessor.calibration.fits:
-                row["levels_raw"] = dict(score.levels_raw)
+            row |= {"score": score.mean, "score_std": score.std, "levels": score.levels}
+            if score.levels_raw != score.levels:
+                row["levels_raw"] = score.levels_raw
 
     def report(self, rows: Sequence[dict]) -> list[str]:
         """Say what is worth knowing about the finished rows.
