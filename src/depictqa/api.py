@@ -8,8 +8,7 @@
     print(dq.compare("a.jpg", "b.jpg").better)
 
 An image is a path, the bytes of a file, a PIL image, a numpy array [H, W, 3] of uint8, or a torch tensor [3, H, W] with
-values in [0, 1]. Torch and the config's
-types are imported by `load`, not by `import depictqa`.
+values in [0, 1]. Torch and the config's types are imported by `load`, not by `import depictqa`.
 """
 
 from __future__ import annotations
@@ -105,8 +104,8 @@ class Distortions(Answer):
     """An answer that names distortions.
 
     Attributes:
-        names: lower-case words of `depictqa.prompts.DISTORTIONS`, such as "blur" or "overly high contrast", in the
-            model's order; empty where it sees none.
+        names: in lower case and in the model's order, such as "blur" or "overly high contrast"; empty where it sees none.
+            A trained model keeps to the words of `depictqa.prompts.DISTORTIONS`.
     """
 
     names: tuple[str, ...]
