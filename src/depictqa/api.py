@@ -229,7 +229,7 @@ def load(name_or_path: str | Path = "nano", *, device: str = "auto", dtype: str 
     Args:
         name_or_path: a shipped experiment ("nano"), an experiment's folder, or a config.yaml.
         device: "cuda", "mps" or "cpu"; "auto" takes the first that is available.
-        dtype: "fp32", "bf16" or "fp16"; "auto" is bf16 on a GPU that has it, fp16 on an older one, fp32 elsewhere.
+        dtype: "fp32", "bf16" or "fp16"; "auto": on a GPU fp16 weights stay fp16 and others become bf16; fp32 elsewhere.
         overrides: keys of the config (docs/config.md) as nested mappings: `infer={"max_new_tokens": 100}`.
 
     Raises:

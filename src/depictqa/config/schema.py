@@ -265,7 +265,8 @@ class Config(File):
         "auto", description="where the model runs; auto: the first of cuda, mps, cpu that is available"
     )
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="number format of the model; auto: bf16 on cuda (fp16 on an older GPU), fp32 elsewhere"
+        "auto",
+        description="number format of the model; auto: on cuda that of fp16 weights, bf16 for others (fp16 on an older GPU); fp32 elsewhere",
     )
     data: Data
     model: ModelParts

@@ -19,6 +19,7 @@ from depictqa.inference.sampling import Sampling
 from depictqa.model.build import build_model, build_preprocessor, pick_device, pick_dtype
 from depictqa.model.folder import check_files, explain
 from depictqa.model.identity import stamp
+from depictqa.model.llm import merge_lora
 from depictqa.prompts import get_task
 
 if TYPE_CHECKING:
@@ -72,8 +73,7 @@ def build_sampling(config: Config) -> Sampling:
 
 def lazy_assessor(config: Config) -> Callable[[], Assessor]:
     """A function that loads the model on its first call. The files it needs are checked right away."""
-    for key in ("model.vision_encoder_path", "model.llm_path", "model.delta_path"):
-        require_file(config, key)
+    paths = [require_file(config, f"model.{key}") for key in ("vision_encoder_path", "llm_path", "delta_path")]
     device = pick_device(config.device)
     sentence_model = None
     if config.infer.output_confidence and config.infer.sentence_model is not None:
@@ -81,8 +81,8 @@ def lazy_assessor(config: Config) -> Callable[[], Assessor]:
 
     @functools.cache
     def load() -> Assessor:
-        model = build_model(config, device, pick_dtype(config.dtype, device))
-        model.llm.merge_adapter()
+        model = build_model(config, device, pick_dtype(config.dtype, device, paths[1]))
+        merge_lora(model.llm)
         return Assessor(model, sentence_model)
 
     return load
