@@ -76,6 +76,24 @@ def test_goes_on_after_a_failure(clone):
     assert len(ran) == 4
 
 
+@pytest.mark.parametrize(
+    ("arguments", "checks"), [((), ["ruff check .", "ruff format --check .", "pyright"]), (("-k", "clip"), [])]
+)
+def test_style_and_types_are_checked_first_and_count_as_tests_do(clone, arguments, checks):
+    shutil.copy(ROOT / "run_tests.sh", clone)
+    (clone / "tests/install_browser.sh").touch()
+    install(clone, "tests/requirements.txt")
+    for name, status in (("ruff", 0), ("pyright", 1)):
+        program = clone / ".venv/bin" / name
+        program.write_text(f'#!/bin/sh\necho {name} "$@" >> ran; exit {status}\n')
+        program.chmod(0o755)
+    (clone / "ran").write_text("")
+    process = subprocess.run(["bash", clone / "run_tests.sh", *arguments], capture_output=True, text=True)
+    ran = [line.strip() for line in (clone / "ran").read_text().splitlines()]
+    assert ran == [*checks, " ".join(("-m pytest -n auto --dist worksteal -m not gpu", *arguments))]
+    assert process.returncode == (1 if checks else 0)
+
+
 def test_python_that_is_too_old_is_refused(clone):
     shutil.rmtree(clone / ".venv")
     old = clone / "python3.9"

@@ -9,8 +9,7 @@
     print(dq.score("photo.jpg").score)
 
 An image is a path, the bytes of a file, a PIL image, a numpy array [H, W, 3] of uint8, or a torch tensor [3, H, W] with
-values in [0, 1]. Torch and the config's
-types are imported by `load`, not by `import depictqa`.
+values in [0, 1]. Torch and the config's types are imported by `load`, not by `import depictqa`.
 """
 
 from __future__ import annotations

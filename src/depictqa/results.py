@@ -69,8 +69,8 @@ class Distortions(Answer):
     """An answer that names distortions.
 
     Attributes:
-        names: lower-case words of `depictqa.prompts.DISTORTIONS`, such as "blur" or "overly high contrast", in the
-            model's order; empty where it sees none.
+        names: in lower case and in the model's order, such as "blur" or "overly high contrast"; empty where it sees none.
+            A trained model keeps to the words of `depictqa.prompts.DISTORTIONS`.
     """
 
     names: tuple[str, ...]
