@@ -27,25 +27,31 @@ class KVCache:
     def __init__(self):
         self.layers: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def with_room(self, layer: int, like: torch.Tensor, rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def layer(self, number: int, like: torch.Tensor, rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys and values of a layer, with at least so many rows and columns.
 
         Args:
             like: keys or values of any length, for the other sizes, the dtype and the device.
         """
-        if layer == len(self.layers):
+        if number == len(self.layers):
             empty = like.new_empty(0, like.shape[1], 0, like.shape[3])
             self.layers.append((empty, empty))
-        keys, values = self.layers[layer]
+        keys, values = self.layers[number]
         if keys.shape[0] < rows or keys.shape[2] < columns:
-            keys, values = self.layers[layer] = _grown(keys, rows, columns), _grown(values, rows, columns)
+            keys, values = self.layers[number] = _grown(keys, rows, columns), _grown(values, rows, columns)
         return keys, values
 
-    def copy(self, source: "KVCache", source_row: int, row: int, length: int) -> None:
-        """Give a row the first `length` tokens of a row of another cache, or of this one."""
-        for layer, blocks in enumerate(source.layers):
-            for mine, others in zip(self.with_room(layer, blocks[0], row + 1, length), blocks, strict=True):
-                mine[row, :, :length] = others[source_row, :, :length]
+    def copy(self, source: "KVCache", source_row: int, rows: Sequence[int], length: int, columns: int = 0) -> None:
+        """Give rows the first `length` tokens of a row of another cache, or of this one.
+
+        Args:
+            columns: how many tokens the rows will have soon, so that they need no more room then.
+        """
+        for number, blocks in enumerate(source.layers):
+            for mine, others in zip(
+                self.layer(number, blocks[0], max(rows) + 1, max(length, columns)), blocks, strict=True
+            ):
+                mine[list(rows), :, :length] = others[source_row, :, :length]
 
     def prefix(self, row: int, length: int) -> "KVCache":
         """The first `length` tokens of a row, in a cache of their own that has no room to spare."""
@@ -122,7 +128,7 @@ class Pass(Cache):
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args, **kwargs):
         """Write the pass's keys and values [b, heads, T, d]; those of all tokens of its rows, [b, heads, columns, d]."""
-        blocks = self._cache.with_room(layer_idx, key_states, self._most_rows, self.width + 1)
+        blocks = self._cache.layer(layer_idx, key_states, self._most_rows, self.width + 1)
         for block, states in zip(blocks, (key_states, value_states), strict=True):
             block[self._place] = states if isinstance(self._place[2], slice) else states.transpose(1, 2)
         keys, values = (block[self._rows, :, : self.width] for block in blocks)

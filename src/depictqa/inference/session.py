@@ -185,8 +185,11 @@ class Session:
                     source, place = self._cache, group[0].place
                     if depth == 0:  # a text: few, and the same for all questions of a task
                         self._prefix_cache[prefix] = self._cache.prefix(place, lengths[prefix])
-                for row in group[prefix in first :]:
-                    self._cache.copy(source, place, row.place, lengths[prefix])
+                others = group[prefix in first :]
+                if others:
+                    longest = max(len(row.prompt) for row in others)
+                    self._cache.copy(source, place, [row.place for row in others], lengths[prefix], longest)
+                for row in others:
                     row.length = lengths[prefix]
 
     def _read(self, parts: Mapping[Row, Fused]) -> None:
