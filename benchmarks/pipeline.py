@@ -84,7 +84,9 @@ def main() -> None:
         end = time.perf_counter()
         # the loading processes have been waited for, so their share is counted
         spent = sum(now - before for now, before in zip(os.times()[:4], used[:4], strict=True))
-    print("| pairs | images | meta read, s | in all, s | pairs/s | CPU, s | pairs / CPU s |\n|---|---|---|---|---|---|---|")
+    print(
+        "| pairs | images | meta read, s | in all, s | pairs/s | CPU, s | pairs / CPU s |\n|---|---|---|---|---|---|---|"
+    )
     images = args.references * (1 + args.distorted)
     seconds = end - start
     print(

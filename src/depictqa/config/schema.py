@@ -220,7 +220,12 @@ class Infer(Section):
     temperature: float = Field(0.0, ge=0, description="sampling temperature; 0: greedy")
     top_p: float = Field(0.9, gt=0, le=1, description="probability mass that sampling draws from")
     max_new_tokens: int = Field(400, ge=1, description="longest answer, in tokens")
-    max_broken: float = Field(0.01, ge=0, le=1, description="share of items with broken pictures above which a run fails, once all others are answered")
+    max_broken: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="share of items with broken pictures above which a run fails, once all others are answered",
+    )
 
 
 class VisionPreprocess(Section):
