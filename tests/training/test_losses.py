@@ -124,6 +124,8 @@ def test_a_scored_sample_that_was_cut_before_its_answer_has_no_loss():
     scored = [conversation(opinion=Opinion(mean, 0.4, name)) for mean, name in ((4.3, "a"), (2.0, "b"))]
     output = learn(Model(torch.randn(2, 6), [2, 0]), scored)
     assert output.sample_losses[1] == 0 and output.sample_losses[0] > 0
+    none = learn(Model(torch.randn(0, 6, requires_grad=True), [0, 0]), scored)
+    assert none.loss == 0 and none.loss.requires_grad
 
 
 def test_gradients_are_those_of_finite_differences():

@@ -85,6 +85,8 @@ def level_losses(predictions: Predictions, conversations: Sequence[Conversation]
         conversation.opinion for conversation in conversations if conversation.opinion is not None
     ]  # all have one
     logits, targets, rows, counts = predictions
+    if not len(targets):  # all were cut before their answers
+        return text_losses(predictions, conversations, model)
     first = (counts.cumsum(0) - counts).clamp(max=len(targets) - 1)  # [B]: the level's place among the targets
     labels = torch.tensor([opinion.label for opinion in opinions]).to(logits.device, non_blocking=True)  # [B, 5]
     log_p = logits[first].log_softmax(-1)[:, model.level_ids]  # [B, 5]
