@@ -32,9 +32,15 @@ def in_both_orders(judge: Judge) -> Judge:
     return lambda pairs: (judge(pairs) + 1 - judge(pairs[:, ::-1])) / 2
 
 
+def as_votes(judge: Judge) -> Judge:
+    """The likelier answer only."""
+    return lambda pairs: np.round(judge(pairs))
+
+
 WAYS: dict[str, tuple[str, int, Callable[[Judge], Judge]]] = {  # row -> schedule, questions a pair, judge
     **{f"{schedule}, probabilities": (schedule, 1, lambda judge: judge) for schedule in SCHEDULES},
-    "swiss, votes": ("swiss", 1, lambda judge: lambda pairs: np.round(judge(pairs))),
+    "swiss, votes": ("swiss", 1, as_votes),
+    "active, votes": ("active", 1, as_votes),
     "swiss, both orders": ("swiss", 2, in_both_orders),
 }
 

@@ -66,7 +66,16 @@ def test_a_mistake_is_one_line_and_a_code(call, model, arguments, message):
 def test_programs_read_their_own_arguments(call, model):
     code, out, _ = call("config", model, "infer.max_new_tokens")
     assert (code, out) == (0, "4\n")
-    for program in (("infer",), ("train",), ("export",), ("eval", "voting"), ("serve", "worker"), ("data", "distort")):
+    evaluations = [("eval", name) for name in ("voting", "score", "order-bias")]
+    for program in (
+        ("infer",),
+        ("train",),
+        ("export",),
+        ("calibrate",),
+        *evaluations,
+        ("serve", "worker"),
+        ("data", "distort"),
+    ):
         code, out, _ = call(*program, "--help")
         assert code == 0 and out.startswith(f"usage: depictqa {' '.join(program)}")
 

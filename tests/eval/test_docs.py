@@ -37,13 +37,33 @@ def folder(tmp_path):
     example = re.search(r"```json\n(.*?)```", (ROOT / "docs" / "evaluation.md").read_text(), re.DOTALL)
     save("metas/benchmark.json", [json.loads(example[1])])
     save("answers/benchmark.json", [{"id": 1, "text": "B", "confidence": None}])
+    _save_scores_and_pairs(save)
     for name, place in (("vote_pred", "answers"), ("vote_test", "metas"), ("vote_gt", "metas")):
         save(f"{place}/{name}.json", json.loads((EVAL / f"{name}.json").read_text()))
     (tmp_path / "src").symlink_to(ROOT / "src")
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-    (tmp_path / "bin" / "python").chmod(0o755)
+    for program, target in (("python", sys.executable), ("depictqa", f"{sys.executable} -m depictqa.cli")):
+        (tmp_path / "bin" / program).write_text(f'#!/bin/sh\nexec {target} "$@"\n')
+        (tmp_path / "bin" / program).chmod(0o755)
     return tmp_path
+
+
+def _save_scores_and_pairs(save):
+    """Six scored images, the pairs of the ratings among them, and the same pairs in both orders."""
+    scores = [1.0, 2.2, 2.9, 3.5, 4.1, 4.8]
+    images = [
+        {"id": n, "image_A": f"{n}.png", "score": {"mean": 20 * n, "std": 9, "min": 0, "max": 100}} for n in range(6)
+    ]
+    save("metas/score.json", images)
+    answers = [{"id": n, "score": score, "score_std": 0.2 + n / 10} for n, score in enumerate(scores)]
+    save("answers/score.json", answers)
+    pairs = [{"image_ref": None, "image_A": f"{n % 5}.png", "image_B": f"{n % 5 + 1}.png"} for n in range(9)]
+    answer = ("Image A", "Image B")
+    save("metas/rating.json", [one | {"id": f"rating{n}", "answer": answer[n % 2]} for n, one in enumerate(pairs)])
+    orders = [("x", "y"), ("y", "x"), ("x", "z"), ("z", "x")]
+    save("metas/order.json", [{"id": n, "image_A": a, "image_B": b} for n, (a, b) in enumerate(orders)])
+    texts = ("Image A", "Image B", "Image A", "Image A")
+    save("answers/order.json", [{"id": n, "text": text, "confidence": 0.9} for n, text in enumerate(texts)])
 
 
 @pytest.mark.slow
@@ -51,13 +71,16 @@ def test_every_command_of_the_page_runs(folder):
     with ChatServer(answer=_review) as server:
         environment = os.environ | {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "OPENAI_BASE_URL": server.url}
         outputs = [_run(block, folder, environment) for block in BLOCKS]
-    assert len(BLOCKS) == 6
+    assert len(BLOCKS) == 9
     assert "Average Accuracy: 0.5556" in outputs[0]
     assert "McNemar p = 1" in outputs[1]
     assert "SRCC:  0.94" in outputs[2]
-    assert "1 questions: out/questions.json" in outputs[3] and "Average Accuracy: 1.0" in outputs[3]
-    assert "v1 score: 75.0000" in outputs[4] and "v2 score: 6.0000" in outputs[4]
-    assert "judge v2 6.0000" in outputs[5] and (folder / "out" / "report.html").exists()
+    assert "SRCC:  1.0000" in outputs[3] and "agrees with 9 comparisons:  0.0000" in outputs[3]
+    assert "Both orders agree:  0.5000 of 2 pairs" in outputs[4]
+    assert "compare:  temperature" in outputs[5]
+    assert "1 questions: out/questions.json" in outputs[6] and "Average Accuracy: 1.0" in outputs[6]
+    assert "v1 score: 75.0000" in outputs[7] and "v2 score: 6.0000" in outputs[7]
+    assert "judge v2 6.0000" in outputs[8] and (folder / "out" / "report.html").exists()
 
 
 def _review(body: dict) -> str:

@@ -19,8 +19,13 @@ def loaded(code: str) -> set[str]:
 @pytest.mark.slow
 def test_the_evaluation_loads_neither_torch_nor_the_model():
     names = loaded("import depictqa.chat_api, " + ", ".join(f"depictqa.evaluation.{module}" for module in MODULES))
-    assert {"torch", "transformers"}.isdisjoint(names) and "scipy" in names
+    assert {"torch", "transformers"}.isdisjoint(names) and "matplotlib" in names
 
 
 def test_accuracy_starts_light():
     assert {"torch", "scipy", "matplotlib", "openai"}.isdisjoint(loaded("import depictqa.evaluation.commands"))
+
+
+def test_correlation_loads_scipy_only_for_the_figures_that_need_it():
+    modules = "import depictqa.evaluation.correlation, depictqa.evaluation.ranking, depictqa.evaluation.statistics"
+    assert {"torch", "scipy", "matplotlib"}.isdisjoint(loaded(modules))

@@ -34,6 +34,7 @@ def accuracy_command(task: str) -> None:
     add_common(parser, "count an answer without prediction as wrong")
     _add_strict(parser)
     args = parser.parse_args()
+    gc.disable()  # json's values hold no cycles: looking for some takes longer than the figures
 
     result = _evaluate(task, args.pred_path, args)
     other = _evaluate(task, args.compare, args) if args.compare else None
@@ -94,13 +95,13 @@ def voting_command() -> None:
         raise InputError("--test_paths, --pred_paths and --gt_paths: expected the same number of files")
     if args.plot and len(args.pred_paths) > 1:
         raise InputError("--plot: expected one data set, since a picture shows one")
+    gc.disable()  # as above
 
     from depictqa.evaluation.correlation import srcc_plcc
 
     results, faults = [], []
     for test_path, pred_path, gt_path in zip(args.test_paths, args.pred_paths, args.gt_paths):
         predictions, comparisons, opinions = read_items(pred_path), read_items(test_path), read_json(gt_path)
-        gc.freeze()  # a million values that stay: looking through them for garbage takes as long as counting the votes
         try:
             options = {"confidence": args.confidence, "skip_invalid": args.skip_invalid, "scores": args.scores}
             result = srcc_plcc(predictions, comparisons, opinions, **options)
