@@ -352,3 +352,12 @@ def test_a_long_answers_confidence_loads_the_sentence_model():
     encoder = SentenceEncoder(folder, torch.device("cpu"))
     near, far, same = encoder.encode(["a sharp photo", "an invoice", "a sharp photo"], normalize_embeddings=True)
     assert near @ same == pytest.approx(1, abs=1e-5) and near @ far < 0.5
+
+
+def test_pictures_of_other_sizes_are_not_padded_on_a_cpu(root, tmp_path, monkeypatch):
+    model = program.lazy_assessor(load_config(make_config(tmp_path, root)))().model
+    passes, forward = [], model.vision_encoder.forward
+    monkeypatch.setattr(model.vision_encoder, "forward", lambda images: passes.append(len(images)) or forward(images))
+    sizes = [(84, 84), (84, 98), (84, 84), (70, 84)]
+    model.embed_images([torch.zeros(3, *size, dtype=torch.uint8) for size in sizes])
+    assert passes == [1, 2, 1]  # largest first

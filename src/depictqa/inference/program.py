@@ -120,6 +120,8 @@ def lazy_assessor(config: Config) -> Callable[[], Assessor]:
     def load() -> Assessor:
         model = build_model(config, device, pick_dtype(config.dtype, device, paths[1]))
         merge_lora(model.llm)
+        if device.type == "cpu":
+            model.least_share = 1  # pictures of one size go through the encoder together: there, padding is lost time
         return Assessor(model, sentence_model, calibration)
 
     return load
