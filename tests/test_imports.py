@@ -22,7 +22,8 @@ MAY_IMPORT = {  # besides leaves
     "commands": {"inference", "training"},
     "cli": {"api", "doctor"},
     "": {"api"},
-    "export": {"model"},
+    "export": {"hf", "model"},
+    "hf": {"data", "hf", "inference", "model"},
     "serve": {"serve"},
     "serve.worker": {"data", "model", "inference", "serve", "serve.worker"},
 }
