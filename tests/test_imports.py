@@ -23,6 +23,7 @@ MAY_IMPORT = {  # besides leaves
     "cli": {"api", "doctor"},
     "": {"api"},
     "export": {"hf", "model"},
+    "harnesses": {"api", "harnesses"},
     "hf": {"data", "hf", "inference", "model"},
     "serve": {"serve"},
     "serve.worker": {"data", "model", "inference", "serve", "serve.worker"},
