@@ -1,0 +1,166 @@
+"""Tables of opinion scores as their data sets publish them: one row of `LAYOUTS` per data set.
+
+A table is a text file, a folder of them (PIPAL) or MATLAB's `.mat` files (LIVE in the Wild).
+"""
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from build_datasets.dq495k.files import SHOWN
+from depictqa.errors import InputError
+
+Row = dict[str | int, str]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a data set's table of opinion scores is written.
+
+    Attributes:
+        image, mos: columns: names, or places where the file has no header.
+        reference: a column, or a function of the image's name; None where there are no references.
+        file: the table's published name, looked for where a folder is given.
+        scale: lowest and highest possible score; None: unbounded.
+        separator: between two columns; None is white space.
+        higher_is_better: false for differences (DMOS) that grow with the damage.
+        name: the picture's path from a row, where it is not the column `image`.
+        rows: reads a file into rows, with what to call each in a message; None: a text table.
+    """
+
+    image: str | int
+    mos: str | int
+    reference: str | int | Callable[[str], str] | None = None
+    file: str | None = None
+    scale: tuple[float, float] | None = None
+    separator: str | None = ","
+    higher_is_better: bool = True
+    name: Callable[[dict], str] | None = None
+    rows: Callable[[Path], Iterator[tuple[str, Row]]] | None = None
+
+
+def _csiq_name(row: dict) -> str:
+    """`image` 1600 with `dst_type` jpeg and `dst_lev` 3 is jpeg/1600.JPEG.3.png."""
+    spelled = {"noise": "AWGN", "awgn": "AWGN", "jpeg": "JPEG", "jpeg 2000": "jpeg2000", "jpeg2000": "jpeg2000",
+               "fnoise": "fnoise", "blur": "BLUR", "contrast": "contrast"}  # fmt: skip
+    kind = row["dst_type"].strip()
+    folder = {"noise": "awgn", "jpeg 2000": "jpeg2000"}.get(kind.lower(), kind.lower())
+    return f"{folder}/{row['image'].strip()}.{spelled.get(kind.lower(), kind)}.{row['dst_lev'].strip()}.png"
+
+
+def _live_wild_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    """AllMOS_release.mat, and the images' names in AllImages_release.mat beside it.
+
+    The first seven trained the raters; as in the published experiments, they are left out.
+    """
+    from scipy.io import loadmat
+
+    names_path = path.with_name("AllImages_release.mat")
+    try:
+        names = [str(cell[0]) for cell in loadmat(names_path)["AllImages_release"].ravel()]
+        scores = loadmat(path)["AllMOS_release"].ravel()
+    except (OSError, ValueError, KeyError, NotImplementedError) as error:
+        raise InputError(f"{path}: cannot be read with {names_path.name} beside it ({error})") from None
+    for number, (name, score) in enumerate(zip(names, scores, strict=True), 1):
+        if number > 7:
+            yield f"{path}: row {number}", {"image": name, "mos": str(score)}
+
+
+LAYOUTS = {
+    "csv": Layout("image", "mos", "reference"),
+    "kadid10k": Layout("dist_img", "dmos", "ref_img", "dmos.csv", (1, 5)),  # in spite of its name, higher is better
+    "tid2013": Layout(
+        1, 0, lambda name: f"{name[:3].upper()}.BMP", file="mos_with_names.txt", scale=(0, 9), separator=None
+    ),
+    "csiq": Layout(  # the sheet all_by_image of csiq.DMOS.xlsx, as csv
+        "image",
+        "dmos",
+        lambda name: f"{Path(name).name.split('.')[0]}.png",
+        scale=(0, 1),
+        higher_is_better=False,
+        name=_csiq_name,
+    ),
+    "pipal": Layout(0, 1, lambda name: f"{name.split('_')[0]}.bmp", file="Train_Label"),  # A0001.txt, ...; Elo scores
+    "koniq": Layout("image_name", "MOS", file="koniq10k_scores_and_distributions.csv", scale=(0, 100)),
+    "spaq": Layout("Image name", "MOS", scale=(0, 100)),  # MOS and Image attribute scores.xlsx, as csv
+    "live_wild": Layout("image", "mos", file="AllMOS_release.mat", scale=(0, 100), rows=_live_wild_rows),
+    "agiqa3k": Layout("name", "mos_quality", file="data.csv", scale=(0, 5)),
+}
+
+
+@dataclass(frozen=True)
+class Score:
+    image: str
+    reference: str | None
+    mos: float  # higher is better
+
+
+def read_scores(path: Path, layout: Layout) -> list[Score]:
+    """The rows of a table, of the published table in a folder, or of all .txt and .csv tables of a folder.
+
+    Raises:
+        InputError: a row is wrong (with its file, row and column), or a picture is listed more than once.
+    """
+    if layout.file and (path / layout.file).exists():
+        path = path / layout.file
+    tables = sorted(one for one in path.iterdir() if one.suffix in (".txt", ".csv")) if path.is_dir() else [path]
+    scores = [
+        _read_row(row, layout, where) for table in tables for where, row in (layout.rows or _text_rows(layout))(table)
+    ]
+    counts = Counter((score.reference, score.image) for score in scores)
+    if repeated := [image for (_, image), count in counts.items() if count > 1]:
+        raise InputError(
+            f"{path}: {len(repeated)} pictures are listed more than once: {', '.join(repeated[:SHOWN])}; "
+            "keep one row of each (its mean opinion score)"
+        )
+    return scores
+
+
+def _text_rows(layout: Layout) -> Callable[[Path], Iterator[tuple[str, Row]]]:
+    """A reader of text tables, by name where columns are named, else by place."""
+
+    def read(path: Path) -> Iterator[tuple[str, Row]]:
+        try:
+            lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: cannot be read ({error})") from None
+        split = (
+            [line.split() for line in lines]
+            if layout.separator is None
+            else list(csv.reader(lines, delimiter=layout.separator))
+        )
+        header = [name.strip() for name in split.pop(0)] if isinstance(layout.mos, str) and split else []
+        for number, cells in enumerate(split, 2 if header else 1):
+            yield f"{path}: row {number}", dict(zip(header, cells)) if header else dict(enumerate(cells))
+
+    return read
+
+
+def _read_row(row: Row, layout: Layout, where: str) -> Score:
+    image = (layout.name(row) if layout.name else _cell(row, layout.image, where)) if layout.image in row else ""
+    if not image:
+        raise InputError(f"{where}: no column {layout.image!r}; found {', '.join(map(str, row))}")
+    low, high = layout.scale or (-math.inf, math.inf)
+    try:
+        mos = float(_cell(row, layout.mos, where))
+    except ValueError:
+        mos = math.nan
+    if not math.isfinite(mos):
+        raise InputError(f"{where}: column {layout.mos!r}: expected a number, found {row[layout.mos]!r}")
+    if not low <= mos <= high:
+        raise InputError(
+            f"{where}: column {layout.mos!r}: expected {low} to {high}, found {mos:g}; is it another data set's table?"
+        )
+    reference = layout.reference(image) if callable(layout.reference) else layout.reference
+    if reference is not None and not callable(layout.reference):
+        reference = _cell(row, reference, where)
+    return Score(image, reference, mos if layout.higher_is_better else -mos)
+
+
+def _cell(row: Row, column: str | int, where: str) -> str:
+    if column not in row:
+        raise InputError(f"{where}: no column {column!r}; found {', '.join(map(str, row))}")
+    return row[column].strip()
