@@ -5,15 +5,16 @@ A table is a text file, a folder of them (PIPAL) or MATLAB's `.mat` files (LIVE 
 
 import csv
 import math
+import statistics
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from build_datasets.dq495k.files import SHOWN
 from depictqa.errors import InputError
 
-Row = dict[str | int, str]
+Row = dict[str | int, str]  # by the column's name, or by its place where the file has no header
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Layout:
         separator: between two columns; None is white space.
         higher_is_better: false for differences (DMOS) that grow with the damage.
         name: the picture's path from a row, where it is not the column `image`.
+        std, variance: the column of the standard deviation of single votes, or of its square, if there is one.
+        votes: the column of all single votes, separated by white space, if there is one; `mos` is then not needed.
         rows: reads a file into rows, with what to call each in a message; None: a text table.
     """
 
@@ -38,11 +41,14 @@ class Layout:
     scale: tuple[float, float] | None = None
     separator: str | None = ","
     higher_is_better: bool = True
-    name: Callable[[dict], str] | None = None
+    name: Callable[[Row], str] | None = None
+    std: str | int | None = None
+    variance: str | int | None = None
+    votes: str | int | None = None
     rows: Callable[[Path], Iterator[tuple[str, Row]]] | None = None
 
 
-def _csiq_name(row: dict) -> str:
+def _csiq_name(row: Row) -> str:
     """`image` 1600 with `dst_type` jpeg and `dst_lev` 3 is jpeg/1600.JPEG.3.png."""
     spelled = {"noise": "AWGN", "awgn": "AWGN", "jpeg": "JPEG", "jpeg 2000": "jpeg2000", "jpeg2000": "jpeg2000",
                "fnoise": "fnoise", "blur": "BLUR", "contrast": "contrast"}  # fmt: skip
@@ -52,26 +58,31 @@ def _csiq_name(row: dict) -> str:
 
 
 def _live_wild_rows(path: Path) -> Iterator[tuple[str, Row]]:
-    """AllMOS_release.mat, and the images' names in AllImages_release.mat beside it.
+    """Three MATLAB files side by side: the images' names, their scores and the deviations of the votes.
 
     The first seven trained the raters; as in the published experiments, they are left out.
     """
     from scipy.io import loadmat
 
-    names_path = path.with_name("AllImages_release.mat")
     try:
-        names = [str(cell[0]) for cell in loadmat(names_path)["AllImages_release"].ravel()]
-        scores = loadmat(path)["AllMOS_release"].ravel()
+        names, scores, deviations = (
+            loadmat(path.with_name(f"All{what}_release.mat"))[f"All{what}_release"].ravel()
+            for what in ("Images", "MOS", "StdDev")
+        )
     except (OSError, ValueError, KeyError, NotImplementedError) as error:
-        raise InputError(f"{path}: cannot be read with {names_path.name} beside it ({error})") from None
-    for number, (name, score) in enumerate(zip(names, scores, strict=True), 1):
+        raise InputError(
+            f"{path}: expected AllImages_release.mat, AllMOS_release.mat and AllStdDev_release.mat side by side ({error})"
+        ) from None
+    for number, (name, score, deviation) in enumerate(zip(names, scores, deviations, strict=True), 1):
         if number > 7:
-            yield f"{path}: row {number}", {"image": name, "mos": str(score)}
+            yield f"{path}: row {number}", {"image": str(name[0]), "mos": str(score), "std": str(deviation)}
 
 
 LAYOUTS = {
-    "csv": Layout("image", "mos", "reference"),
-    "kadid10k": Layout("dist_img", "dmos", "ref_img", "dmos.csv", (1, 5)),  # in spite of its name, higher is better
+    "csv": Layout("image", "mos", "reference", std="std", votes="votes"),
+    "kadid10k": Layout(  # in spite of the column's name, higher is better
+        "dist_img", "dmos", "ref_img", file="dmos.csv", scale=(1, 5), variance="var"
+    ),
     "tid2013": Layout(
         1, 0, lambda name: f"{name[:3].upper()}.BMP", file="mos_with_names.txt", scale=(0, 9), separator=None
     ),
@@ -82,12 +93,13 @@ LAYOUTS = {
         scale=(0, 1),
         higher_is_better=False,
         name=_csiq_name,
+        std="dmos_std",
     ),
     "pipal": Layout(0, 1, lambda name: f"{name.split('_')[0]}.bmp", file="Train_Label"),  # A0001.txt, ...; Elo scores
-    "koniq": Layout("image_name", "MOS", file="koniq10k_scores_and_distributions.csv", scale=(0, 100)),
+    "koniq": Layout("image_name", "MOS", file="koniq10k_scores_and_distributions.csv", scale=(0, 100), std="SD"),
     "spaq": Layout("Image name", "MOS", scale=(0, 100)),  # MOS and Image attribute scores.xlsx, as csv
-    "live_wild": Layout("image", "mos", file="AllMOS_release.mat", scale=(0, 100), rows=_live_wild_rows),
-    "agiqa3k": Layout("name", "mos_quality", file="data.csv", scale=(0, 5)),
+    "live_wild": Layout("image", "mos", file="AllMOS_release.mat", scale=(0, 100), std="std", rows=_live_wild_rows),
+    "agiqa3k": Layout("name", "mos_quality", file="data.csv", scale=(0, 5), std="std_quality"),
 }
 
 
@@ -96,6 +108,13 @@ class Score:
     image: str
     reference: str | None
     mos: float  # higher is better
+    std: float | None = None  # of single votes, where the table says it
+
+
+def layout_of(name: str, path: Path) -> Layout:
+    """The layout of that name; of `csv`, what this file has no column for is left out."""
+    layout = LAYOUTS[name]
+    return replace(layout, reference=None) if name == "csv" and "reference" not in _header(path) else layout
 
 
 def read_scores(path: Path, layout: Layout) -> list[Score]:
@@ -143,24 +162,52 @@ def _read_row(row: Row, layout: Layout, where: str) -> Score:
     image = (layout.name(row) if layout.name else _cell(row, layout.image, where)) if layout.image in row else ""
     if not image:
         raise InputError(f"{where}: no column {layout.image!r}; found {', '.join(map(str, row))}")
+    mos, std = _mean_and_deviation(row, layout, where)
     low, high = layout.scale or (-math.inf, math.inf)
-    try:
-        mos = float(_cell(row, layout.mos, where))
-    except ValueError:
-        mos = math.nan
-    if not math.isfinite(mos):
-        raise InputError(f"{where}: column {layout.mos!r}: expected a number, found {row[layout.mos]!r}")
     if not low <= mos <= high:
         raise InputError(
             f"{where}: column {layout.mos!r}: expected {low} to {high}, found {mos:g}; is it another data set's table?"
         )
-    reference = layout.reference(image) if callable(layout.reference) else layout.reference
-    if reference is not None and not callable(layout.reference):
-        reference = _cell(row, reference, where)
-    return Score(image, reference, mos if layout.higher_is_better else -mos)
+    if callable(layout.reference):
+        reference = layout.reference(image)
+    else:
+        reference = None if layout.reference is None else _cell(row, layout.reference, where)
+    return Score(image, reference, mos if layout.higher_is_better else -mos, std)
 
 
-def _cell(row: Row, column: str | int, where: str) -> str:
+def _mean_and_deviation(row: Row, layout: Layout, where: str) -> tuple[float, float | None]:
+    if layout.votes in row:
+        votes = [_number(vote, layout.votes, where) for vote in _cell(row, layout.votes, where).split() or [""]]
+        return statistics.fmean(votes), statistics.stdev(votes) if len(votes) > 1 else None
+    mos = _number(_cell(row, layout.mos, where), layout.mos, where)
+    for column, power in ((layout.std, 1.0), (layout.variance, 0.5)):
+        if column in row:
+            value = _number(_cell(row, column, where), column, where)
+            if value < 0:
+                raise InputError(f"{where}: column {column!r}: expected a number >= 0, found {value:g}")
+            return mos, value**power
+    return mos, None
+
+
+def _number(text: str, column: str | int | None, where: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"{where}: column {column!r}: expected a number, found {text!r}")
+    return number
+
+
+def _cell(row: Row, column: str | int | None, where: str) -> str:
     if column not in row:
         raise InputError(f"{where}: no column {column!r}; found {', '.join(map(str, row))}")
     return row[column].strip()
+
+
+def _header(path: Path) -> str:
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return file.readline()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None

@@ -7,13 +7,14 @@ prefer A. Voting wants all comparisons within a reference, and the scores beside
 import argparse
 import itertools
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 from build_datasets.dq495k import questions
 from build_datasets.dq495k.brief import spoken
 from build_datasets.dq495k.files import SHOWN, read_split
 from build_datasets.dq495k.labels import generator
-from build_datasets.dq495k.mos import LAYOUTS, Layout, Score, read_scores
+from build_datasets.dq495k.mos import LAYOUTS, Score, layout_of, read_scores
 from depictqa.answers import read_items, write_json
 from depictqa.errors import InputError, exit_cleanly
 from depictqa.prompts import SINGLE_WORD_REQUEST
@@ -104,14 +105,19 @@ def questions_command() -> None:
     print(f"{len(items) - items.count(None)} items ({items.count(None)} ties left out): {args.save_path}")
 
 
-@exit_cleanly
-def pairs_command() -> None:
-    """The program make_rating_pairs.py."""
-    parser = argparse.ArgumentParser(description="A table of opinion scores -> comparisons (docs/datasets.md).")
+def add_table(parser: argparse.ArgumentParser) -> None:
+    """The options that say where a table of opinion scores is, and where its pictures."""
     parser.add_argument("--mos_path", type=Path, required=True, help="the table, or the folder that holds it")
     parser.add_argument("--layout", choices=LAYOUTS, default="csv", help="csv: columns image, reference (if any), mos")
     parser.add_argument("--image_prefix", default="", help="put before the pictures' names, such as KADID10K/images/")
     parser.add_argument("--reference_prefix", help="the same for references; --image_prefix unless given")
+
+
+@exit_cleanly
+def pairs_command() -> None:
+    """The program make_rating_pairs.py."""
+    parser = argparse.ArgumentParser(description="A table of opinion scores -> comparisons (docs/datasets.md).")
+    add_table(parser)
     parser.add_argument("--save_path", type=Path, required=True, help="where the comparisons go (.json)")
     parser.add_argument(
         "--scores_path", type=Path, help="form voting: where reference -> dist_paths, mos_list go (.json)"
@@ -131,10 +137,7 @@ def pairs_command() -> None:
     args = parser.parse_args()
     if (args.form == "voting") != (args.scores_path is not None):
         raise InputError("--scores_path: expected with --form voting, and only there")
-    layout = LAYOUTS[args.layout]
-    if args.layout == "csv" and "reference" not in _header(args.mos_path):
-        layout = Layout("image", "mos")
-    scores = read_scores(args.mos_path, layout)
+    scores = read_scores(args.mos_path, layout_of(args.layout, args.mos_path))
     if args.split_json:
         wanted = set(read_split(args.split_json, args.training))
         scores = [score for score in scores if score.reference in wanted]
@@ -146,11 +149,7 @@ def pairs_command() -> None:
         pairs = [pair for group in by_reference(scores).values() for pair in itertools.combinations(group, 2)]
     if not pairs:
         raise InputError(f"{args.mos_path}: no two pictures to compare ({len(scores)} scores)")
-    before = args.image_prefix if args.reference_prefix is None else args.reference_prefix
-
-    def place(score: Score) -> tuple[str | None, str]:
-        return score.reference and before + score.reference, args.image_prefix + score.image
-
+    place = places(args)
     items = []
     for number, (a, b) in enumerate(pairs):
         item = {"id": number, "image_ref": place(a)[0], "image_A": place(a)[1], "image_B": place(b)[1]}
@@ -158,17 +157,15 @@ def pairs_command() -> None:
     write_json(args.save_path, items)
     if args.form == "voting":
         table = {
-            before + reference: {"dist_paths": [place(one)[1] for one in group], "mos_list": [one.mos for one in group]}
-            for reference, group in by_reference(scores).items()
+            place(group[0])[0]: {"dist_paths": [place(one)[1] for one in group], "mos_list": [one.mos for one in group]}
+            for group in by_reference(scores).values()
         }
         write_json(args.scores_path, table)
     shown = ", ".join(sorted({str(score.reference) for score in scores})[:SHOWN])
     print(f"{len(items)} comparisons of {len(scores)} pictures: {args.save_path} (references: {shown})")
 
 
-def _header(path: Path) -> str:
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            return file.readline()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+def places(args: argparse.Namespace) -> Callable[[Score], tuple[str | None, str]]:
+    """What gives the paths of a score's reference and picture, prefixes before them."""
+    before = args.image_prefix if args.reference_prefix is None else args.reference_prefix
+    return lambda score: (score.reference and before + score.reference, args.image_prefix + score.image)

@@ -34,7 +34,9 @@ QUESTIONS = {  # what is asked where the user has no question of their own
     "distortions": "What is the main distortion in this image?" + SINGLE_WORD_REQUEST,
     "compare": "Compare the two images in detail and say which one is better.",
     "better": "Which image has the better quality, Image A or Image B?" + SINGLE_WORD_REQUEST,
+    "score": "Is the quality of this image excellent, good, fair, poor or bad?" + SINGLE_WORD_REQUEST,
 }
+LEVELS = {"excellent": 5, "good": 4, "fair": 3, "poor": 2, "bad": 1}  # answer to QUESTIONS["score"] -> its weight
 IMAGE_PLACEHOLDER = "<image>"  # LLaVA-style mark in a first question; the image always comes first here
 
 _CHAT = (
@@ -60,12 +62,22 @@ class Slot:
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked about which images. `head` and `tail` go around the first question of a conversation."""
+    """What is asked about which images.
+
+    Attributes:
+        inference: whether users ask it; the others are for training only.
+        by_name: users ask it by its name alone (`infer.py --task_name`). Any other task follows from the images that
+            are given, so no two of those may take the same ones.
+        answer: how an answer is learned, a key of `training.losses.LOSSES`: "text", word for word; or "level", one word
+            of LEVELS, from the opinion score that stands behind it.
+    """
 
     name: str
     system: str
     slots: tuple[Slot, ...]
     inference: bool = True
+    by_name: bool = False
+    answer: str = "text"
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -93,8 +105,25 @@ TASKS: dict[str, Task] = {
         Task("quality_compare_noref", _QUALITY, (_IMAGE_A, _IMAGE_B)),
         Task("description", _DESCRIPTION, (_SCENE,), inference=False),
         Task("normal", _CHAT, (_SCENE,), inference=False),
+        # asked as quality_single_A[_noref], whose prompts these are
+        Task("quality_score_A", _QUALITY_REFERENCE, (_REFERENCE, _ONLY_A), inference=False, answer="level"),
+        Task("quality_score_A_noref", _QUALITY, (_ONLY_A,), inference=False, answer="level"),
     )
 }
+
+
+def _by_images() -> dict[frozenset[str], Task]:
+    """Fields of the images that are given -> the task that follows."""
+    found: dict[frozenset[str], Task] = {}
+    for task in TASKS.values():
+        if task.inference and not task.by_name:
+            other = found.setdefault(frozenset(task.fields), task)
+            if other is not task:  # one of them would never be asked, and nobody would be told
+                raise ValueError(f"tasks {other.name} and {task.name} take the same images: one needs by_name=True")
+    return found
+
+
+_BY_IMAGES = _by_images()
 
 
 @dataclass(frozen=True)
@@ -144,7 +173,7 @@ def get_task(name: str, inference: bool = False) -> Task:
 
 
 def task_of(fields: Collection[str]) -> Task:
-    """The task that follows from which images are given: the first of TASKS that takes exactly those.
+    """The task that follows from which images are given.
 
     Args:
         fields: some of image_ref, image_A, image_B.
@@ -152,9 +181,8 @@ def task_of(fields: Collection[str]) -> Task:
     Raises:
         InputError: no task takes that set of images.
     """
-    for task in TASKS.values():
-        if task.inference and set(task.fields) == set(fields):
-            return task
+    if task := _BY_IMAGES.get(frozenset(fields)):
+        return task
     found = " and ".join(label for field, label in LABELS.items() if field in fields) or "none"
     raise InputError(f"images: expected Image A, or Images A and B, each with or without a reference; found {found}")
 

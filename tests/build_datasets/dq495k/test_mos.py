@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from build_datasets.dq495k.mos import LAYOUTS, Score, read_scores
+from build_datasets.dq495k.mos import LAYOUTS, Score, layout_of, read_scores
 from depictqa.errors import InputError
 
 TABLES = {  # layout -> (text of its table, scores)
@@ -14,8 +14,8 @@ TABLES = {  # layout -> (text of its table, scores)
          Score("d.png", "s.png", 1.5), Score("e.png", "s.png", 0)],
     ),
     "kadid10k": (
-        "dist_img,ref_img,dmos,var\n" + "".join(f"I01_01_0{n}.png,I01.png,{5 - n / 2},0.4\n" for n in range(1, 6)),
-        [Score(f"I01_01_0{n}.png", "I01.png", 5 - n / 2) for n in range(1, 6)],
+        "dist_img,ref_img,dmos,var\n" + "".join(f"I01_01_0{n}.png,I01.png,{5 - n / 2},0.49\n" for n in range(1, 6)),
+        [Score(f"I01_01_0{n}.png", "I01.png", 5 - n / 2, 0.7) for n in range(1, 6)],
     ),
     "tid2013": (
         "".join(f"{6 - n}.51429 i0{n}_01_{n}.bmp\n" for n in range(1, 6)),
@@ -25,9 +25,9 @@ TABLES = {  # layout -> (text of its table, scores)
         "image,dst_idx,dst_type,dst_lev,dmos_std,dmos\n"
         "1600,1,noise,1,0.1,0.06\n1600,2,jpeg,2,0.1,0.2\n1600,3,jpeg 2000,3,0.1,0.25\n"
         "snow,4,fnoise,4,0.1,0.6\nsnow,5,blur,5,0.1,0.9\n",
-        [Score("awgn/1600.AWGN.1.png", "1600.png", -0.06), Score("jpeg/1600.JPEG.2.png", "1600.png", -0.2),
-         Score("jpeg2000/1600.jpeg2000.3.png", "1600.png", -0.25), Score("fnoise/snow.fnoise.4.png", "snow.png", -0.6),
-         Score("blur/snow.BLUR.5.png", "snow.png", -0.9)],
+        [Score("awgn/1600.AWGN.1.png", "1600.png", -0.06, 0.1), Score("jpeg/1600.JPEG.2.png", "1600.png", -0.2, 0.1),
+         Score("jpeg2000/1600.jpeg2000.3.png", "1600.png", -0.25, 0.1), Score("fnoise/snow.fnoise.4.png", "snow.png", -0.6, 0.1),
+         Score("blur/snow.BLUR.5.png", "snow.png", -0.9, 0.1)],
     ),
     "pipal": (
         "".join(f"A0001_00_0{n}.bmp,{1500 - n}.25\n" for n in range(5)),
@@ -36,7 +36,7 @@ TABLES = {  # layout -> (text of its table, scores)
     "koniq": (
         "image_name,c1,c2,c3,c4,c5,c_total,MOS,SD,MOS_zscore\n"
         + "".join(f"82637{n}.jpg,0,0,25,73,7,105,{3 + n / 10},0.5,70\n" for n in range(5)),
-        [Score(f"82637{n}.jpg", None, 3 + n / 10) for n in range(5)],
+        [Score(f"82637{n}.jpg", None, 3 + n / 10, 0.5) for n in range(5)],
     ),
     "spaq": (
         "Image name,MOS,Brightness,Colorfulness\n" + "".join(f"0000{n}.jpg,{38.5 + n},40,50\n" for n in range(5)),
@@ -45,7 +45,7 @@ TABLES = {  # layout -> (text of its table, scores)
     "agiqa3k": (
         "name,prompt,adj1,adj2,style,mos_quality,std_quality,mos_align,std_align\n"
         + "".join(f'AttnGAN_normal_00{n}.jpg,"a cat, asleep",,,,{n / 2 + 1},0.3,0.9,0.1\n' for n in range(5)),
-        [Score(f"AttnGAN_normal_00{n}.jpg", None, n / 2 + 1) for n in range(5)],
+        [Score(f"AttnGAN_normal_00{n}.jpg", None, n / 2 + 1, 0.3) for n in range(5)],
     ),
 }  # fmt: skip
 
@@ -55,26 +55,36 @@ def test_text_tables(name, tmp_path):
     text, expected = TABLES[name]
     (tmp_path / "table.csv").write_text(text)
     scores = read_scores(tmp_path / "table.csv", LAYOUTS[name])
-    assert [score.image for score in scores] == [score.image for score in expected]
-    assert [score.reference for score in scores] == [score.reference for score in expected]
-    assert [score.mos for score in scores] == pytest.approx([score.mos for score in expected])
+    assert [(score.image, score.reference) for score in scores] == [(one.image, one.reference) for one in expected]
+    for score, one in zip(scores, expected, strict=True):
+        assert score.mos == pytest.approx(one.mos) and score.std == pytest.approx(one.std)
 
 
-def write_live_wild(folder, names, scores):
-    cells = np.empty((len(names), 1), dtype=object)
-    cells[:, 0] = names
-    savemat(folder / "AllImages_release.mat", {"AllImages_release": cells})
-    savemat(folder / "AllMOS_release.mat", {"AllMOS_release": np.array([scores])})
+def test_single_votes_give_mean_and_deviation(tmp_path):
+    """1, 2 and 3 deviate from 2 by a sample variance of 1; nothing is known of the spread from one vote."""
+    (tmp_path / "t.csv").write_text("image,votes\na.png,1 2 3\nb.png,4\n")
+    assert read_scores(tmp_path / "t.csv", layout_of("csv", tmp_path / "t.csv")) == [
+        Score("a.png", None, 2.0, 1.0),
+        Score("b.png", None, 4.0, None),
+    ]
 
 
-def test_live_in_the_wild_is_two_matlab_files(tmp_path):
-    names = [f"t{n}.bmp" for n in range(1, 8)] + [f"{n}.bmp" for n in range(3, 8)]
-    write_live_wild(tmp_path, names, [50.0] * 7 + [60.5, 61.5, 62.5, 63.5, 64.5])
-    expected = [Score(f"{n}.bmp", None, 57.5 + n) for n in range(3, 8)]  # without the raters' seven training images
+def test_live_in_the_wild_is_three_matlab_files(tmp_path):
+    names = np.empty((12, 1), dtype=object)
+    names[:, 0] = [f"t{n}.bmp" for n in range(1, 8)] + [f"{n}.bmp" for n in range(3, 8)]
+    scores, deviations = [[50.0] * 7 + [60.5, 61.5, 62.5, 63.5, 64.5]], [[18.5] * 12]
+    for what, values in (("Images", names), ("MOS", scores), ("StdDev", deviations)):
+        savemat(tmp_path / f"All{what}_release.mat", {f"All{what}_release": values})
+    expected = [
+        Score(f"{n}.bmp", None, 57.5 + n, 18.5) for n in range(3, 8)
+    ]  # the raters' training images are left out
     assert read_scores(tmp_path, LAYOUTS["live_wild"]) == expected
     assert read_scores(tmp_path / "AllMOS_release.mat", LAYOUTS["live_wild"]) == expected
     (tmp_path / "AllImages_release.mat").unlink()
-    with pytest.raises(InputError, match="AllMOS_release.mat: cannot be read with AllImages_release.mat beside it"):
+    with pytest.raises(
+        InputError,
+        match="AllMOS_release.mat: expected AllImages_release.mat, AllMOS_release.mat and AllStdDev_release.mat",
+    ):
         read_scores(tmp_path, LAYOUTS["live_wild"])
 
 
@@ -112,6 +122,9 @@ def test_csiq_spells_its_files_in_its_own_way(kind, tmp_path):
     [
         ("image,reference,mos\na.png,r.png,good\n", "row 2: column 'mos': expected a number, found 'good'"),
         ("image,reference,mos\na.png,r.png,nan\n", "row 2: column 'mos': expected a number"),
+        ("image,reference,mos,std\na.png,r.png,3,-1\n", "row 2: column 'std': expected a number >= 0, found -1"),
+        ("image,reference,votes\na.png,r.png,3 x\n", "row 2: column 'votes': expected a number, found 'x'"),
+        ("image,reference,votes\na.png,r.png,\n", "row 2: column 'votes': expected a number, found ''"),
         ("picture,reference,mos\na.png,r.png,1\n", "row 2: no column 'image'; found picture, reference, mos"),
         ("image,reference,mos\na.png,r.png\n", "row 2: no column 'mos'"),
         (
