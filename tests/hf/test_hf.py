@@ -18,7 +18,8 @@ from depictqa.hf import exporting as hf_exporting
 from depictqa.hf.exporting import export_hf
 from depictqa.hf.modeling import unpatchify
 from depictqa.hf.processing import patchify
-from depictqa.inference.generation import Sampling, generate
+from depictqa.inference.generation import generate
+from depictqa.inference.sampling import Sampling
 from depictqa.prompts import QUESTIONS, TASKS, get_task
 
 MODELS = {"base": "llm_tiny", "abs": "llm_tiny_bin", "glob": "llm_tiny"}

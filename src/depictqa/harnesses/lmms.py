@@ -5,6 +5,8 @@
 One process, greedy unless the config says otherwise. An answer's longest length is `max_new_tokens` of `--model_args`,
 else the config's; a task's own is not read, since our answers end by themselves.
 """
+# pyright: reportMissingImports=false
+# The harness is installed by those who use it.
 
 from typing import Any
 

@@ -4,6 +4,8 @@
 
 MODEL is what `depictqa.load` takes: "nano", an experiment's folder or a config.yaml.
 """
+# pyright: reportMissingImports=false
+# The harness is installed by those who use it.
 
 import argparse
 import functools
@@ -45,7 +47,7 @@ def register(name_or_path: str, name: str = "depictqa", **overrides) -> None:
 
 @exit_cleanly
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(description="VLMEvalKit with DepictQA as one more model.")
     parser.add_argument("model", help='"nano", an experiment\'s folder or a config.yaml')
     parser.add_argument("script", help="VLMEvalKit's run.py")
     args, sys.argv[1:] = parser.parse_known_args()

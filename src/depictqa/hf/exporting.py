@@ -18,7 +18,7 @@ from depictqa.errors import InputError
 from depictqa.hf.configuration import DepictQAConfig
 from depictqa.hf.modeling import ENCODERS, DepictQAForConditionalGeneration
 from depictqa.hf.processing import DepictQAProcessor
-from depictqa.inference.generation import Ends
+from depictqa.inference.sampling import StopCriteria
 from depictqa.model.build import build_model, build_preprocessor
 from depictqa.model.depictqa import DepictQA
 from depictqa.model.fusion import collate
@@ -117,7 +117,7 @@ def _write(model: DepictQA, config: Config, folder: Path, dtype: torch.dtype) ->
     if vision_config is None or vision_config.model_type not in ENCODERS:
         found = type(model.vision_encoder).__name__
         raise InputError(f"--format hf: expected a vision encoder of type {', '.join(ENCODERS)}; found {found}")
-    ends = Ends(model.tokenizer, model.format.sep2)
+    ends = StopCriteria(model.tokenizer, model.format.sep2)
     if ends.text is not None:
         where = f"{config.config_path}: model.llm_conv_type"
         raise InputError(f"--format hf: {where}: answers end with {ends.text!r}, which is not one token of this LLM")
