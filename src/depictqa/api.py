@@ -1,9 +1,10 @@
-"""DepictQA from Python.
+"""DepictQA from Python (a guide: docs/python.md).
 
     import depictqa
 
     dq = depictqa.load("nano")  # or an experiment's folder, or a config.yaml
     print(dq.describe("photo.jpg"))
+    print(dq.distortions("photo.jpg", reference="original.png").names)
     print(dq.compare("a.jpg", "b.jpg").better)
 
 An image is a path, the bytes of a file, a PIL image, a numpy array [H, W, 3] of uint8, or a torch tensor [3, H, W] with
@@ -35,13 +36,12 @@ if TYPE_CHECKING:
 
 FIELDS = {"reference": "image_ref", "a": "image_A", "b": "image_B"}  # argument -> field of a meta file
 THUMBNAIL = 240  # longest side of an image in a notebook, pixels
-PACKAGE = Path(__file__).parent
-EXPERIMENTS = (PACKAGE / "experiments", PACKAGE.parents[1] / "experiments")  # in a wheel, in a clone
+EXPERIMENTS = tuple(Path(__file__).parents[level] / "experiments" for level in (0, 2))  # in a wheel, in a clone
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question about one image or two, each with or without a reference."""
+    """A question for `Model.ask_many`: about one image (`a`) or two, with or without the reference they should look like."""
 
     question: str
     a: Source | None = None
@@ -51,7 +51,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Token:
-    """A generated token: what it adds to the text, and its probability."""
+    """A generated token: what it adds to the text, and the probability in [0, 1] that the model gave it."""
 
     text: str
     prob: float
@@ -59,16 +59,17 @@ class Token:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model says.
+    """What the model says. `str(answer)` is its text; a notebook shows the images, too.
 
     Attributes:
         text: the answer.
-        confidence: in [0, 1]; None where there is nothing to read it off.
+        confidence: how sure the model is, in [0, 1]. None where `infer.output_confidence` is off, and where it cannot be
+            computed: a long answer without `infer.sentence_model`.
         finish_reason: "stop", or "length" where the answer was cut at `infer.max_new_tokens`.
-        task: name of the task that follows from the images.
+        task: name of the task that follows from the images, a key of `depictqa.prompts.TASKS`.
         question: what was asked.
         tokens: all generated tokens, end token included.
-        images: "reference", "a", "b" -> the image as it was understood: upright 8-bit sRGB.
+        images: "reference", "a", "b" -> the image that was assessed: upright, 8-bit sRGB, in its full size.
     """
 
     text: str
@@ -83,7 +84,7 @@ class Answer:
         return self.text
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: everything but the images."""
+        """The answer as plain values for JSON: everything but the images; each token as [text, prob]."""
         plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "images"}
         return plain | {"tokens": [[token.text, token.prob] for token in self.tokens]}
 
@@ -101,16 +102,23 @@ class Answer:
 
 @dataclass(frozen=True)
 class Distortions(Answer):
-    """An answer that names distortions. `names` is empty where the model sees none."""
+    """An answer that names distortions.
+
+    Attributes:
+        names: lower-case words of `depictqa.prompts.DISTORTIONS`, such as "blur" or "overly high contrast", in the
+            model's order; empty where it sees none.
+    """
 
     names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Comparison(Answer):
-    """A comparison in words, and a verdict by a question of its own.
+    """A comparison in words, with the verdict of a second, short question.
 
-    `better` is "a" or "b", or None where the verdict names neither; `confidence` is the verdict's.
+    Attributes:
+        better: "a" or "b"; None where the verdict names neither.
+        confidence: the verdict's; everything else is the comparison's.
     """
 
     better: str | None
@@ -119,7 +127,8 @@ class Comparison(Answer):
 class Model:
     """A loaded DepictQA; `depictqa.load` makes one.
 
-    Every method raises InputError for an image that cannot be read and for images that no task takes.
+    `reference` is what an image should look like: the undistorted original. Every method raises InputError, one line that
+    names the image or the argument, for an image that cannot be read and for images that no task takes.
     """
 
     def __init__(self, config: Config, assessor: Assessor, preprocess: ImagePreprocessor):
@@ -129,38 +138,47 @@ class Model:
         return f"<DepictQA of {self.config.config_path} on {self.assessor.model.device}>"
 
     def describe(self, image: Source, reference: Source | None = None) -> Answer:
-        """Describe the quality of an image in a few sentences."""
+        """Describe the quality of an image in a few sentences, and why it is so."""
         return self.ask(QUESTIONS["describe"], a=image, reference=reference)
 
     def distortions(self, image: Source, reference: Source | None = None) -> Distortions:
-        """Name the distortions of an image."""
+        """Name the main distortion of an image, or both where there are two; `names` of the answer lists them."""
         answer = self.ask(QUESTIONS["distortions"], a=image, reference=reference)
         names = answer.text.lower().rstrip(".").split(" and ")
         return Distortions(**vars(answer), names=tuple(name for name in names if name not in ("", NO_DISTORTION)))
 
     def compare(self, a: Source, b: Source, reference: Source | None = None) -> Comparison:
-        """Say which of two images is better, and why."""
+        """Say which of two images is better, and why: `better` and `text` of the answer. Asks two questions."""
         told, verdict = self.ask_many([Question(QUESTIONS[name], a, b, reference) for name in ("compare", "better")])
         named = re.fullmatch(r"Image ([AB])\.?", verdict.text)
         better = named[1].lower() if named else None
-        return Comparison(**vars(told) | {"confidence": verdict.confidence}, better=better)
+        return Comparison(**dict(vars(told), confidence=verdict.confidence), better=better)
 
     def ask(
         self, question: str, *, a: Source | None = None, b: Source | None = None, reference: Source | None = None
     ) -> Answer:
-        """Ask anything about one image or two; the task follows from which images are given."""
+        """Ask a question of your own about one image or two; the task follows from which images are given.
+
+        Args:
+            question: in English, as the model was trained. One that ends in `depictqa.prompts.SINGLE_WORD_REQUEST` is
+                answered in a word.
+            a, b: the image, or Images A and B.
+        """
         (answer,) = self.ask_many([Question(question, a, b, reference)])
         return answer
 
     def ask_many(
         self, questions: Iterable[Question | Mapping], batch_size: int = 8, progress: bool = False
     ) -> list[Answer]:
-        """Ask many questions, of any mix of tasks and image sizes.
+        """Ask many questions, of any mix of tasks and image sizes. An answer does not depend on its batch.
 
         Args:
             questions: `Question`s, or mappings with the same names.
-            batch_size: questions in work at a time.
+            batch_size: questions in work at a time; more are faster and take more memory.
             progress: show a progress bar.
+
+        Returns:
+            An answer for each question, in their order.
         """
         from tqdm import tqdm
 
@@ -193,6 +211,7 @@ class Model:
 
     def _present(self, question, images: dict[str, Image.Image], assessment: Assessment) -> Answer:
         answer = assessment.answer
+        assert answer.finish_reason is not None, "an answer that is still being written"
         texts = self.assessor.model.tokenizer.token_texts(answer.output_id)
         return Answer(
             text=answer.text,
@@ -212,7 +231,7 @@ def load(name_or_path: str | Path = "nano", *, device: str = "auto", dtype: str 
         name_or_path: a shipped experiment ("nano"), an experiment's folder, or a config.yaml.
         device: "cuda", "mps" or "cpu"; "auto" takes the first that is available.
         dtype: "fp32", "bf16" or "fp16"; "auto": on a GPU fp16 weights stay fp16 and others become bf16; fp32 elsewhere.
-        overrides: keys of the config as nested mappings: `infer={"temperature": 0.7}`.
+        overrides: keys of the config (docs/config.md) as nested mappings: `infer={"max_new_tokens": 100}`.
 
     Raises:
         InputError: no such experiment, a mistake in the config, or a weight file that is missing or broken.

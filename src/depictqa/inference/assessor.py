@@ -79,6 +79,11 @@ class Assessor:
         self.prefix_cache: PrefixCache = {}
 
     @torch.inference_mode()
+    def encode(self, images: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Image embeddings [N_i, D] of pictures, each of which can be let go of by itself."""
+        return [embeds.clone() for embeds in self.model.embed_images(images)]
+
+    @torch.inference_mode()
     def embed(self, questions: Sequence[Question]) -> list[list[torch.Tensor]]:
         """Image embeddings of each question; every distinct picture goes through the encoder once."""
         keys = [[self.cache.key(image) for image in question.images] for question in questions]
@@ -87,12 +92,11 @@ class Assessor:
             for question, row in zip(questions, keys, strict=True)
             for key, image in zip(row, question.images, strict=True)
         }
-        found = {key: self.cache.get(key) for key in wanted}
-        new = [key for key, embeds in found.items() if embeds is None]
-        if new:
-            found |= zip(new, self.model.embed_images([wanted[key] for key in new]), strict=True)
-        for key in new:
-            self.cache.put(key, found[key])
+        found = {key: embeds for key in wanted if (embeds := self.cache.get(key)) is not None}
+        new = [key for key in wanted if key not in found]
+        for key, embeds in zip(new, self.encode([wanted[key] for key in new]), strict=True):
+            found[key] = embeds
+            self.cache.put(key, embeds)
         return [[found[key] for key in row] for row in keys]
 
     def fuse(self, questions: Sequence[Question], embeds: Sequence[Sequence[torch.Tensor]]) -> list[Fused]:
@@ -102,15 +106,20 @@ class Assessor:
         ]
 
     def assess(
-        self, questions: Sequence[Question], sampling: Sampling | Sequence[Sampling], confidence: bool = False
+        self,
+        questions: Sequence[Question],
+        sampling: Sampling | Sequence[Sampling],
+        confidence: bool = False,
+        embeds: Sequence[Sequence[torch.Tensor]] | None = None,
     ) -> list[Assessment]:
         """Answer a batch of questions.
 
         Args:
             sampling: one for all questions, or one each.
             confidence: compute confidences; brief answers to questions that did not ask for a word are asked again.
+            embeds: what `encode` made of each question's images, which are then not looked at.
         """
-        embeds = self.embed(questions)
+        embeds = self.embed(questions) if embeds is None else embeds
 
         def follow_up(index: int, answer: Completion) -> Fused | None:
             question = self.follow_up(questions[index], answer)

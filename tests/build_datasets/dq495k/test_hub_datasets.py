@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-datasets = pytest.importorskip("datasets")
-
 from build_datasets.dq495k.brief import make_item as make_brief
 from build_datasets.dq495k.choice import make_item as make_choice
 from build_datasets.dq495k.files import Meta
 from build_datasets.dq495k.rating import make_item as make_rating
+
+datasets = pytest.importorskip("datasets")
 
 CLEAN = {"distortion_class": None, "distortion_name": None, "severity": 0}
 BLURRED = {"distortion_class": "blur", "distortion_name": "blur_gaussian", "severity": 3}
