@@ -32,7 +32,9 @@ MAY_IMPORT = {  # besides leaves
     "commands": {"inference", "training"},
     "cli": {"api", "doctor"},
     "": {"api"},
-    "export": {"model"},
+    "export": {"hf", "model"},
+    "harnesses": {"api", "harnesses"},
+    "hf": {"data", "hf", "inference", "model"},
     "serve": {"serve"},
     "serve.worker": {"data", "model", "inference", "serve", "serve.worker"},
 }

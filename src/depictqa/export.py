@@ -147,10 +147,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--cfg", default="config.yaml", help="the experiment's config.yaml (default: here)")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="new folder of the merged model")
+    parser.add_argument(
+        "--format", choices=("merged", "hf"), default="merged", help="hf: the whole model, for transformers"
+    )
     parser.add_argument("--dtype", choices=DTYPES, default="fp16", help="numbers of the file (default: fp16)")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="override keys of the config")
     args = parser.parse_args()
-    difference, agreement = export(load_config(args.cfg, parse_overrides(args.set)), args.out, DTYPES[args.dtype])
+    write = export
+    if args.format == "hf":
+        from depictqa.hf.exporting import export_hf as write
+    difference, agreement = write(load_config(args.cfg, parse_overrides(args.set)), args.out, DTYPES[args.dtype])
     print(f"{args.out}: logits differ by at most {difference:.3g}; {agreement:.1%} of the likeliest tokens agree")
 
 

@@ -190,14 +190,15 @@ class _Progress:
 @exit_cleanly
 def choice_questions_command() -> None:
     """Turn a benchmark's json into a meta file for infer.py."""
+    from depictqa.evaluation.benchmarks import read_benchmark
     from depictqa.evaluation.choice import to_question
 
     parser = argparse.ArgumentParser(description="Multiple-choice benchmark -> questions for infer.py.")
-    parser.add_argument("--gt_path", required=True, help="items with id, image, question, options and answer")
+    parser.add_argument("--gt_path", required=True, help="items of ours, or a published file (docs/evaluation.md)")
     parser.add_argument("--save_path", type=json_path, required=True, help="meta file to write (.json)")
     args = parser.parse_args()
-    items = index_by_id(read_items(args.gt_path), args.gt_path)
     try:
+        items = index_by_id(read_benchmark(read_items(args.gt_path)), args.gt_path)
         questions = [to_question(item) for item in items.values()]
     except InputError as error:
         raise InputError(f"{args.gt_path}: {error}") from None
@@ -263,6 +264,10 @@ def _evaluate(task: str, pred_path: str, args: argparse.Namespace) -> accuracy.A
             f"{pred_path}: {len(without)} predictions lack the field 'confidence' (a number or null): {some(without)}"
         )
     try:
+        if task == "choice":
+            from depictqa.evaluation.benchmarks import read_benchmark
+
+            answers = read_benchmark(answers)
         task = strict if args.strict_original and strict in accuracy.TASKS else task
         return accuracy.evaluate(task, predictions, answers, allow_missing=args.allow_missing)
     except InputError as error:

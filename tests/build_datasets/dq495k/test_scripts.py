@@ -70,6 +70,8 @@ def make_brief(folder: Path, kind: str) -> None:
         for mode, part in ([], "test"), (["--training"], "train"):
             path = f"@/{task}__brief_{kind}_{part}.json"
             run(folder, f"gen_json_{images}_brief_{kind}", *arguments, "--save_path", path, *mode)
+    read_path = f"@/quality_single_A__brief_{kind}_test.json"
+    run(folder, "make_choice_test", "--read_path", read_path, "--save_path", f"@/choice_{kind}.json")
 
 
 def make_detail(folder: Path, kind: str) -> None:
