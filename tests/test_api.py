@@ -109,20 +109,78 @@ def test_many_questions_answer_as_each_alone(dq):
     assert dq.ask_many([]) == []
 
 
+def said(answer: depictqa.Answer, text: str, confidence: float | None) -> depictqa.Answer:
+    return depictqa.Answer(**vars(answer) | {"text": text, "confidence": confidence})
+
+
 def test_comparing_gives_a_verdict_of_its_own(dq, monkeypatch):
     comparison = dq.compare(A, B)
     assert comparison.better in ("a", "b", None) and comparison.task == "quality_compare_noref"
     told, verdict = dq.ask_many([depictqa.Question(comparison.question, A, B)] * 2)
-    for text, better in (
-        ("Image A", "a"),
-        ("Image B.", "b"),
-        ("Both", None),
-        ("Image A is sharper than Image B", None),
+    for text, better, confidence in (
+        ("Image A", "a", 0.75),
+        ("Image B.", "b", 0.75),
+        ("Both", None, 0.75),
+        ("Image A is sharper than Image B", None, 0.75),
     ):
-        changed = depictqa.Answer(**vars(verdict) | {"text": text, "confidence": 0.25})
-        monkeypatch.setattr(dq, "ask_many", lambda _, found=(told, changed): found)
-        comparison = dq.compare(A, B)
-        assert (comparison.better, comparison.confidence, comparison.text) == (better, 0.25, told.text)
+        found = (told, said(verdict, text, 0.75))
+        monkeypatch.setattr(dq, "ask_many", lambda _, found=found: found)
+        comparison = dq.compare(A, B, both_orders=False)
+        assert (comparison.better, comparison.confidence, comparison.text) == (better, confidence, told.text)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "better", "confidence"),
+    [
+        (("Image A", 0.8), ("Image B", 0.6), "a", 0.7),  # A is the better one with .8, in the other order with .6
+        (("Image A", 0.8), ("Image A", 0.9), "b", 0.55),  # a preference for the first: .8 and .1
+        (("Image B", 0.9), ("Image A", 0.7), "b", 0.8),
+        (("Image A", 0.8), ("Both", 0.9), "a", 0.8),  # no verdict in the second order: the first one counts
+        (("Image A", None), ("Image B", None), "a", None),
+    ],
+)
+def test_both_orders_are_averaged(dq, monkeypatch, first, second, better, confidence):
+    told = dq.ask("Compare.", a=A, b=B)
+    asked = []
+
+    def answers(questions):
+        asked.extend((question.a, question.b) for question in questions)
+        return told, said(told, *first), said(told, *second)
+
+    monkeypatch.setattr(dq, "ask_many", answers)
+    comparison = dq.compare(A, B)
+    assert asked == [(A, B), (A, B), (B, A)]
+    assert (comparison.better, comparison.confidence) == (better, confidence and pytest.approx(confidence))
+
+
+def test_a_score_is_a_number_with_an_error_bar(dq):
+    one, with_reference = dq.score(A), dq.score(A, reference=REFERENCE)
+    assert 1 <= float(one) == one.score <= 5 and str(one) == f"{one.score:.2f} ± {one.score_std:.2f}"
+    assert sum(one.levels.values()) == pytest.approx(1)
+    assert (one.task, with_reference.task) == ("quality_single_A_noref", "quality_single_A")
+    assert [round(score.score, 4) for score in dq.score([A, B])] == [
+        round(dq.score(image).score, 4) for image in (A, B)
+    ]
+    assert json.loads(json.dumps(one.to_dict())).keys() == {"score", "score_std", "levels", "task", "mass"}
+    assert "<img" in one._repr_html_()
+
+
+def test_images_are_ranked_by_comparisons_in_both_orders(dq, monkeypatch):
+    template = dq.ask("Which?", a=A, b=B)
+    worth = {"best": 2.0, "middle": 0.0, "worst": -2.0}
+
+    def answers(questions):
+        shares = [1 / (1 + np.exp(worth[question.b] - worth[question.a])) for question in questions]
+        biased = [min(1, share + 0.1) for share in shares]  # towards the first image: evened out
+        return [
+            said(template, "Image A", share) if share >= 0.5 else said(template, "Image B", 1 - share)
+            for share in biased
+        ]
+
+    monkeypatch.setattr(dq, "ask_many", answers)
+    ranking = dq.rank(["worst", "best", "middle"], schedule="all")
+    assert (ranking.order, ranking.comparisons) == ((1, 2, 0), 3)
+    assert ranking.scores[1] > ranking.scores[2] > ranking.scores[0]
 
 
 @pytest.mark.parametrize(
