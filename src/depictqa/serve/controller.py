@@ -27,17 +27,20 @@ from starlette.middleware.cors import CORSMiddleware
 from depictqa.config import load_serve_config
 from depictqa.environment import check_key_log, check_temporary_folder
 from depictqa.errors import exit_cleanly
+from depictqa.prompts import QUESTIONS
 from depictqa.serve import chat
 from depictqa.serve.keys import LIVENESS, RequireKey, bearer, read_keys
 from depictqa.serve.metrics import Measured, Metrics
 from depictqa.serve.protocol import (
     FORM_DOCS,
+    QUESTION_FIELDS,
     Ask,
     Chunk,
     Problem,
     Refused,
     WorkerInfo,
     check_pictures,
+    form_docs,
     form_of,
     read_ask,
     task_of,
@@ -320,7 +323,7 @@ def build_app(
     @app.post("/v1/assess", openapi_extra=FORM_DOCS)
     async def assess(request: Request):
         """Ask about pictures; the task follows from which of ref, a, b are given. `stream`: lines of JSON."""
-        ask, pictures = await read_ask(request)
+        ask, pictures = await read_ask(request, QUESTION_FIELDS)
         ask.model = controller.choose_model(ask.model)
         chunks = controller.answer(ask, pictures)
         if ask.stream:
@@ -328,6 +331,19 @@ def build_app(
         last = await while_connected(request.receive, _last(chunks))
         answer = last.model_dump(include={"text", "confidence", "tokens", "finish_reason", "usage"})
         return JSONResponse({**answer, "task": task_of(pictures).name, "model": ask.model})
+
+    @app.post("/v1/score", openapi_extra=form_docs(["model"], ["ref", "a"], ["a"]))
+    async def score(request: Request):
+        """The quality of an image from 1 (bad) to 5 (excellent). One pass through the model, nothing is decoded."""
+        question = {"question": QUESTIONS["score"], "score": True, "max_tokens": 1, "confidence": False}
+        ask, pictures = await read_ask(request, ["model"], **question)
+        if (task := task_of(pictures)).compares:
+            raise Refused(400, "wrong_pictures", "expected one image, file a, with or without file ref; found a and b")
+        ask.model = controller.choose_model(ask.model)
+        last = await while_connected(request.receive, _last(controller.answer(ask, pictures)))
+        if last.scored is None:
+            raise Refused(502, "no_score", "the worker is of an older version, which gives no scores")
+        return JSONResponse({**last.scored.model_dump(), "task": task.name, "model": ask.model})
 
     @app.post("/v1/chat/completions", openapi_extra=chat.DOCS)
     async def chat_completions(request: Request):

@@ -66,6 +66,7 @@ class Ask(BaseModel):
     seed: int | None = Field(None, ge=-MAX_SEED - 1, le=MAX_SEED, description="the same seed gives the same draws")
     confidence: bool = True
     stream: bool = False
+    score: bool = Field(False, description="score the image by the levels that its question asks for")
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -98,6 +99,14 @@ class Usage(BaseModel):
         return self.prompt_tokens + self.completion_tokens
 
 
+class Scored(BaseModel):
+    """An image's quality from 1 to 5, its standard deviation, and the probabilities of the levels."""
+
+    score: float
+    score_std: float
+    levels: dict[str, float]
+
+
 class Chunk(BaseModel):
     """An answer so far: `text` is all of it. The last one has `tokens` (text, probability) and all that follows them.
 
@@ -110,6 +119,7 @@ class Chunk(BaseModel):
     tokens: list[tuple[str, float]] | None = None
     finish_reason: Literal["stop", "length"] | None = None
     usage: Usage | None = None
+    scored: Scored | None = None
     error: Problem | None = None
 
     def line(self) -> str:
@@ -170,8 +180,18 @@ def task_of(names) -> Task:
         raise Refused(400, "wrong_pictures", str(error)) from None
 
 
-async def read_ask(request: Request) -> tuple[Ask, dict[str, bytes]]:
-    """The question and the pictures of a multipart request. Raises Refused."""
+async def read_ask(
+    request: Request, known: Collection[str] = tuple(Ask.model_fields), **fixed
+) -> tuple[Ask, dict[str, bytes]]:
+    """The question and the pictures of a multipart request.
+
+    Args:
+        known: fields of `Ask` that the request may have.
+        fixed: fields that the route decides.
+
+    Raises:
+        Refused: with what is wrong.
+    """
     if not request.headers.get("content-type", "").lower().startswith(FORMS):
         raise Refused(
             415, "wrong_content_type", "expected multipart/form-data: question, and pictures as files ref, a, b"
@@ -196,10 +216,10 @@ async def read_ask(request: Request) -> tuple[Ask, dict[str, bytes]]:
     except HTTPException as error:
         raise Refused(400, "invalid_form", f"the form cannot be read ({error.detail})") from None
     check_pictures(pictures)
-    check_names(fields, Ask.model_fields)
-    return make_ask(
-        {name: value for name, value in (fields | {"stop": stop}).items() if value}
-    ), pictures  # empty: a form's way of null
+    given = fields | ({"stop": stop} if stop else {})
+    check_names(given, known)
+    ask = make_ask({name: value for name, value in given.items() if value} | fixed)  # empty: a form's way of null
+    return ask, pictures
 
 
 def check_pictures(pictures: Mapping[str, bytes]) -> None:
@@ -219,23 +239,13 @@ def form_of(ask: Ask, pictures: Mapping[str, bytes]) -> dict:
     return {"data": fields, "files": {name: (name, data) for name, data in pictures.items()}}
 
 
-FORM_DOCS = {  # OpenAPI: what `read_ask` reads
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["question"],
-                    "properties": {
-                        **{
-                            name: {"type": "string", "format": "binary", "description": NAMES[name]}
-                            for name in PICTURES
-                        },
-                        **Ask.model_json_schema()["properties"],
-                    },
-                }
-            }
-        },
-    }
-}
+def form_docs(known: Collection[str], pictures: Collection[str] = tuple(PICTURES), required: Collection[str] = ()) -> dict:
+    """OpenAPI: what `read_ask` reads."""
+    files = {name: {"type": "string", "format": "binary", "description": NAMES[name]} for name in pictures}
+    fields = {name: Ask.model_json_schema()["properties"][name] for name in known}
+    schema = {"type": "object", "required": list(required), "properties": files | fields}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+QUESTION_FIELDS = tuple(name for name in Ask.model_fields if name != "score")  # of a question of the user's own
+FORM_DOCS = form_docs(QUESTION_FIELDS, required=["question"])

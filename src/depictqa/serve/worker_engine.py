@@ -15,8 +15,9 @@ import torch
 
 from depictqa.inference.assessor import Assessor, Question
 from depictqa.inference.sampling import Completion, Sampling
+from depictqa.inference.score import score_of
 from depictqa.inference.session import Row, Session
-from depictqa.serve.protocol import Chunk, Problem, Refused, Usage
+from depictqa.serve.protocol import Chunk, Problem, Refused, Scored, Usage
 
 log = logging.getLogger("depictqa.worker")
 
@@ -160,8 +161,15 @@ class Engine:
             confidence=confidence,
             tokens=list(zip(texts, answer.prob, strict=True)),
             finish_reason=answer.finish_reason,
+            scored=self._scored(answer),
             usage=Usage(prompt_tokens=request.prompt_tokens, completion_tokens=len(answer.output_id)),
         )
+
+    def _scored(self, answer: Completion) -> Scored | None:
+        if not answer.watched:
+            return None
+        score = score_of(answer.watched, self.assessor.calibration)
+        return Scored(score=score.mean, score_std=score.std, levels=dict(score.levels))
 
     def _end(self, requests: Sequence[EngineRequest]) -> None:
         self._session.leave(requests)
