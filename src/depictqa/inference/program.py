@@ -39,7 +39,7 @@ def infer(
     Returns:
         the answer files, one per meta file.
     """
-    config = load_config(config_path, parse_overrides(overrides))
+    config = load_config(config_path, parse_overrides(list(overrides)))
     given = config.data.infer
     metas = _listed(meta_paths, given.meta_path, "meta_path")
     names = _matched(_listed(dataset_names, given.dataset_name, "dataset_name"), len(metas), "dataset_name")
