@@ -27,13 +27,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 from unittest.mock import patch
 
 from depictqa.environment import importing_torch
 from depictqa.prompts import SINGLE_WORD_REQUEST, TASKS
+
+if TYPE_CHECKING:
+    from depictqa.data.meta import Item
 
 ROOT = Path(__file__).resolve().parents[1]
 WAYS = ("ours", "original")
@@ -112,8 +115,10 @@ def write_random_model(folder: Path) -> Path:
     from depictqa.model.delta import save_delta
 
     torch.manual_seed(0)
-    shape = {"hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 8, "num_attention_heads": 8}
-    llm = LlamaForCausalLM(LlamaConfig(vocab_size=32_000, **shape))
+    shape = LlamaConfig(
+        vocab_size=32_000, hidden_size=512, intermediate_size=1376, num_hidden_layers=8, num_attention_heads=8
+    )
+    llm = LlamaForCausalLM(shape)
     llm.lm_head.weight.data[600:] = 0  # ids that the tokenizer of the tests knows are below 600
     tokenizer = ROOT / "tests" / "data" / "artifacts" / "llm_tiny"
     shutil.copytree(tokenizer, folder / "llm", ignore=shutil.ignore_patterns("*.safetensors", "*config.json"))
@@ -166,8 +171,9 @@ def measure(way: str, name: str, config_path: Path, dtype: str, folder: Path) ->
         answers = [row["output_id"] for row in json.loads(path.read_text())]
     else:
         from original import answer
+        from transformers import PreTrainedModel
 
-        model.llm.get_base_model().set_attn_implementation("eager")
+        cast(PreTrainedModel, model.llm.get_base_model()).set_attn_implementation("eager")
         arguments = (BATCH, job.tokens, job.confidence)
         answer(model, build_preprocessor(config), TASKS[job.task], items[:2], *arguments)
         items = items[: job.of_original]
@@ -196,7 +202,7 @@ def matmul_rate(torch, dtype) -> float:
     return 2 * 1536**3 / min(seconds)
 
 
-def needed_operations(model, preprocess, job: Job, items, answers) -> float:
+def needed_operations(model, preprocess, job: Job, items: Sequence["Item"], answers: Sequence[list[int]]) -> float:
     """Distinct pictures through the encoder, distinct beginnings of prompts and the answers' tokens through the LLM."""
     llama, encoder = model.llm.get_base_model(), model.vision_encoder
     pictures = {path: preprocess.load(path) for item in items for path in item.image_paths}
@@ -205,7 +211,7 @@ def needed_operations(model, preprocess, job: Job, items, answers) -> float:
     queries = [job.query] + ([job.query + SINGLE_WORD_REQUEST] if job.confidence else [])
     read: set[tuple] = set()  # beginnings
     tokens = attention = 0
-    for item, query in itertools.product(items, queries):
+    for item, query in ((item, query) for item in items for query in queries):
         fused = model.fuse_question(TASKS[job.task], [embeds[path] for path in item.image_paths], query)
         parts = [tuple(part) if isinstance(part, list) else id(part) for part in fused.segments]
         place = 0

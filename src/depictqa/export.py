@@ -6,11 +6,13 @@ model.delta_path=FOLDER/delta.pt`. What was written is loaded again, and its log
 """
 
 import argparse
+import functools
 import json
 import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import SafetensorError
@@ -53,7 +55,7 @@ def export(config: Config, out: Path, dtype: torch.dtype) -> tuple[float, float]
     model = build_skeleton(config)
     llm_folder = as_folder(require_file(config, "model.llm_path"))
     prompts = [model.tokenizer.encode(f"{task.system} {task.name}") for task in TASKS.values()]
-    expected = _logits(model.llm.get_base_model(), llm_folder, prompts)
+    expected = _logits(_language_model(model), llm_folder, prompts)
     unfinished = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
         try:
@@ -85,13 +87,13 @@ def _logits(llm: PreTrainedModel, folder: Path, prompts: Sequence[list[int]]) ->
     sources |= {name: source for name, source in llm.all_tied_weights_keys.items() if name not in files}
     check_complete(folder, {source for source in sources.values() if source not in files})
 
-    def fill(block: nn.Module, prefix: str) -> None:
+    def fill(prefix: str, block: nn.Module, _: tuple) -> None:
         wanted = {name: sources[prefix + name] for name in block.state_dict() if prefix + name in sources}
         opened = {path: load_torch_file(path) for path in {files[source] for source in wanted.values()}}
         weights = {name: opened[files[source]][source].float() for name, source in wanted.items()}
         block.load_state_dict(weights, strict=False, assign=True)
 
-    def empty(block: nn.Module, prefix: str) -> None:
+    def empty(prefix: str, block: nn.Module, _: tuple, __: object) -> None:
         state = block.state_dict()
         meta = {name: value.to("meta") for name, value in state.items() if prefix + name in sources}
         block.load_state_dict(meta, strict=False, assign=True)
@@ -99,11 +101,15 @@ def _logits(llm: PreTrainedModel, folder: Path, prompts: Sequence[list[int]]) ->
     layers = [f"model.layers.{number}" for number in range(llm.config.num_hidden_layers)]
     for name in ("model.embed_tokens", *layers, "model.norm", "lm_head"):
         block = llm.get_submodule(name)
-        block.register_forward_pre_hook(lambda block, _, prefix=f"{name}.": fill(block, prefix))
-        block.register_forward_hook(lambda block, _, __, prefix=f"{name}.": empty(block, prefix))
+        block.register_forward_pre_hook(functools.partial(fill, f"{name}."))
+        block.register_forward_hook(functools.partial(empty, f"{name}."))
     ids = nn.utils.rnn.pad_sequence([torch.tensor(one) for one in prompts], batch_first=True)  # [P, T]
     logits = llm(ids, use_cache=False).logits  # [P, T, V]; attention is causal: nothing sees the padding behind it
     return torch.cat([row[: len(one)] for row, one in zip(logits, prompts, strict=True)])
+
+
+def _language_model(model: DepictQA) -> PreTrainedModel:
+    return cast(PreTrainedModel, model.llm.get_base_model())
 
 
 def _frozen_names(llm: PreTrainedModel) -> dict[str, str]:
@@ -114,7 +120,7 @@ def _frozen_names(llm: PreTrainedModel) -> dict[str, str]:
 def _write(model: DepictQA, llm_folder: Path, folder: Path, dtype: torch.dtype) -> None:
     """Leaves the LoRA of `model` zeros, as `delta.pt` has it."""
     folder.mkdir()
-    llm = model.llm.get_base_model()
+    llm = _language_model(model)
     adapted, wanted = lora_layers(llm), set(_frozen_names(llm).values())
     shards, weight_map = weight_files(llm_folder), {}
     for number, path in enumerate(shards, 1):
@@ -135,7 +141,8 @@ def _write(model: DepictQA, llm_folder: Path, folder: Path, dtype: torch.dtype) 
     llm.config.save_pretrained(folder)
     GenerationConfig.from_model_config(llm.config).save_pretrained(folder)  # sampling flags are not ours to pass on
     for layer in adapted.values():
-        nn.init.zeros_(layer.lora_A.default.weight), nn.init.zeros_(layer.lora_B.default.weight)
+        for weight in (*layer.lora_A.parameters(), *layer.lora_B.parameters()):
+            nn.init.zeros_(weight)
     save_delta(model, folder / "delta.pt", dtype)
     for pattern in TOKENIZER_FILES:
         for path in llm_folder.glob(pattern):
@@ -144,7 +151,7 @@ def _write(model: DepictQA, llm_folder: Path, folder: Path, dtype: torch.dtype) 
 
 @exit_cleanly
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(description="Merge a trained LoRA into its language model.")
     parser.add_argument("--cfg", default="config.yaml", help="the experiment's config.yaml (default: here)")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="new folder of the merged model")
     parser.add_argument(

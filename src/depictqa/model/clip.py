@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
@@ -50,7 +51,7 @@ class CLIPEncoder(VisionEncoder):
         self.vit = CLIPVisionModel(config)
         del self.vit.embeddings.position_ids  # `position_table` takes its place
         self.proj = nn.Parameter(torch.empty(config.hidden_size, config.projection_dim))
-        self.patch_size = config.patch_size
+        self.patch_size = cast(int, config.patch_size)
         self.feature_size = config.projection_dim if feature_type == "global" else config.hidden_size
 
     def num_tokens(self, height: int, width: int) -> int:
@@ -175,9 +176,8 @@ def _from_folder(path: Path) -> tuple[CLIPVisionConfig, dict[str, torch.Tensor]]
 
     check_json(path, MODEL_FILES)
     try:
-        model, found = CLIPVisionModelWithProjection.from_pretrained(
-            path, dtype=torch.float32, output_loading_info=True
-        )
+        loaded = CLIPVisionModelWithProjection.from_pretrained(path, dtype=torch.float32, output_loading_info=True)
+        model, found = cast(tuple[CLIPVisionModelWithProjection, dict], loaded)
     except Exception as error:  # a broken file may lead transformers to any
         raise explain(path, "not a CLIP model folder", error) from error
     check_complete(path, set(found["missing_keys"]))

@@ -6,6 +6,7 @@ import os
 import shutil
 import warnings
 from pathlib import Path
+from typing import cast
 
 import torch
 from accelerate import init_empty_weights
@@ -41,7 +42,8 @@ def load_llm(path: str | Path, dtype: torch.dtype, device: torch.device = CPU) -
     missing = fill(llm, weight_files(folder), device, dtype)
     llm.tie_weights(missing_keys=missing)  # takes tied weights out of `missing`
     check_complete(folder, missing)
-    return llm.to(device)  # what is no weight: the frequencies of rotary positions
+    llm.get_submodule("model").to(device)  # what is no weight: the frequencies of rotary positions
+    return llm
 
 
 def empty_llm(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
@@ -67,7 +69,11 @@ def empty_llm(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
 def add_lora(llm: PreTrainedModel, rank: int, alpha: float, dropout: float, target_modules: list[str]) -> PeftModel:
     """Put trainable LoRA beside the named projections (Hu et al., 2021)."""
     config = LoraConfig(
-        task_type="CAUSAL_LM", r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(target_modules)
+        task_type="CAUSAL_LM",
+        r=rank,
+        lora_alpha=cast(int, alpha),
+        lora_dropout=dropout,
+        target_modules=list(target_modules),
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft's use of transformers, nothing of ours
@@ -86,7 +92,7 @@ def merge_lora(llm: PeftModel) -> None:
     """
     base = llm.get_base_model()
     for name, layer in lora_layers(base).items():
-        plain = layer.get_base_layer()
+        plain = cast(nn.Linear, layer.get_base_layer())
         plain.weight.copy_(plain.weight.float() + lora_update(layer))
         parent, _, child = name.rpartition(".")
         setattr(base.get_submodule(parent), child, plain)
@@ -100,7 +106,7 @@ def lora_layers(base: nn.Module) -> dict[str, LoraLayer]:
 def lora_update(layer: LoraLayer) -> torch.Tensor:
     """What LoRA adds to a weight: scaling * B A, [out, in] in float32."""
     (adapter,) = layer.scaling
-    a, b = (part[adapter].weight.float() for part in (layer.lora_A, layer.lora_B))  # [rank, in], [out, rank]
+    a, b = (cast(nn.Linear, part[adapter]).weight.float() for part in (layer.lora_A, layer.lora_B))  # [r, in], [out, r]
     return layer.scaling[adapter] * (b @ a)
 
 

@@ -239,7 +239,9 @@ def form_of(ask: Ask, pictures: Mapping[str, bytes]) -> dict:
     return {"data": fields, "files": {name: (name, data) for name, data in pictures.items()}}
 
 
-def form_docs(known: Collection[str], pictures: Collection[str] = tuple(PICTURES), required: Collection[str] = ()) -> dict:
+def form_docs(
+    known: Collection[str], pictures: Collection[str] = tuple(PICTURES), required: Collection[str] = ()
+) -> dict:
     """OpenAPI: what `read_ask` reads."""
     files = {name: {"type": "string", "format": "binary", "description": NAMES[name]} for name in pictures}
     fields = {name: Ask.model_json_schema()["properties"][name] for name in known}
