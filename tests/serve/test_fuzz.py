@@ -1,5 +1,7 @@
 """A thousand requests that are made up from the API's own description: no answer is a failure of the server."""
 
+import json
+
 import pytest
 import requests
 import schemathesis
@@ -18,6 +20,8 @@ def new_app() -> tuple:
     return controller, build_app(controller)
 
 
+SCORED = {"score": 3.5, "score_std": 0.5, "levels": {"good": 0.5, "fair": 0.5}}
+DONE_AND_SCORED = json.dumps(json.loads(DONE) | {"scored": SCORED}).encode()
 OPERATIONS = {
     result.ok().label: result.ok()
     for result in schemathesis.openapi.from_dict(new_app()[1].openapi()).get_all_operations()
@@ -34,6 +38,7 @@ def test_the_description_has_every_route():
         "/assess",
         "/v1/models",
         "/v1/assess",
+        "/v1/score",
         "/v1/chat/completions",
     }
 
@@ -43,7 +48,7 @@ def test_the_description_has_every_route():
 def test_made_up_requests(label):
     """With a worker that answers at once."""
     controller, app = new_app()
-    with FakeWorker(http_200(DONE)) as worker, TestClient(app) as client:
+    with FakeWorker(http_200(DONE_AND_SCORED)) as worker, TestClient(app) as client:
 
         @given(case=OPERATIONS[label].as_strategy())
         @settings(

@@ -33,6 +33,7 @@ def test_all_routes_are_known():
         "/v1/assess",
         "/v1/chat/completions",
         "/v1/models",
+        "/v1/score",
         "/status",
         "/metrics",
         "/workers",

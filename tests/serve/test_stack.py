@@ -67,6 +67,47 @@ def test_the_answer_is_the_assessors_own(stack, ask_assessor, task, given):
     assert [prob for _, prob in answer["tokens"]] == pytest.approx(expected.answer.prob, rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("task", "given"),
+    [("quality_single_A_noref", {"a": PICTURE}), ("quality_single_A", {"ref": OTHER, "a": PICTURE})],
+)
+def test_a_score_is_the_assessors_own(stack, tiny_model, task, given):
+    from depictqa.data.images import open_image
+    from depictqa.inference.assessor import Assessor, Question
+    from depictqa.prompts import QUESTIONS, TASKS
+
+    model, preprocess = tiny_model()
+    images = tuple(preprocess(open_image(picture)) for picture in given.values())
+    (expected,) = Assessor(model).score([Question(TASKS[task], images, QUESTIONS["score"])])
+    answer = stack.post(None, "/v1/score", **given).json()
+    assert answer.keys() == {"score", "score_std", "levels", "task", "model"}
+    assert (answer["task"], answer["model"]) == (task, "Tiny")
+    assert answer["score"] == pytest.approx(expected.mean, abs=1e-4)
+    assert answer["score_std"] == pytest.approx(expected.std, abs=1e-4)
+    assert answer["levels"] == pytest.approx(expected.levels, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"a": PICTURE, "b": OTHER}, "expected one image, file a, with or without file ref; found a and b"),
+        ({}, "images: expected Image A"),
+        ({"a": PICTURE, "question": "How?"}, "question: unknown field"),
+        ({"a": PICTURE, "temperature": 1}, "temperature: unknown field"),
+    ],
+)
+def test_a_score_is_of_one_image_and_has_no_options(stack, given, message):
+    response = stack.post(None, "/v1/score", **given)
+    assert response.status_code == 400
+    assert message in response.json()["error"]["message"]
+
+
+def test_a_question_of_ones_own_has_no_score(stack):
+    response = stack.post(a=PICTURE, score="true")
+    assert response.status_code == 400
+    assert response.json()["error"]["message"].startswith("score: unknown field")
+
+
 def test_streamed_answer_grows_to_the_assessors_own(stack, ask_assessor):
     expected = ask_assessor("quality_single_A_noref", PICTURE)
     with stack.stream(a=PICTURE) as response:
