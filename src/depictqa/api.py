@@ -134,7 +134,10 @@ class Model:
 
         found = ranking.rank(len(images), judge, schedule, budget)
         return Ranking(
-            *(tuple(values.tolist()) for values in (found.order, found.scores, found.std)), found.comparisons
+            order=tuple(found.order.tolist()),
+            scores=tuple(found.scores.tolist()),
+            stds=tuple(found.std.tolist()),
+            comparisons=found.comparisons,
         )
 
     def ask(

@@ -91,7 +91,7 @@ def test_a_score_is_the_assessors_own(stack, tiny_model, task, given):
     ("given", "message"),
     [
         ({"a": PICTURE, "b": OTHER}, "expected one image, file a, with or without file ref; found a and b"),
-        ({}, "images: expected Image A"),
+        ({"ref": OTHER}, "images: expected Image A"),
         ({"a": PICTURE, "question": "How?"}, "question: unknown field"),
         ({"a": PICTURE, "temperature": 1}, "temperature: unknown field"),
     ],

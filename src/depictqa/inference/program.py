@@ -200,5 +200,5 @@ def _fingerprint(config: Config) -> str:
         " ".join(FIELDS),
         json.dumps(settings, sort_keys=True),
         *(stamp(path) for path in weights),
-        _text(Path(config.model.delta_path).with_name(FILE_NAME)),
+        _text(Path(str(config.model.delta_path)).with_name(FILE_NAME)),
     )

@@ -88,7 +88,8 @@ def build_skeleton(config: Config) -> DepictQA:
     delta_path = require_file(config, "model.delta_path")
     model = _build(config, without_weights, torch.device("cpu"), torch.float32)
     for layer in lora_layers(model.llm.get_base_model()).values():  # made where the weights are
-        layer.lora_A.to_empty(device="cpu"), layer.lora_B.to_empty(device="cpu")
+        layer.lora_A.to_empty(device="cpu")
+        layer.lora_B.to_empty(device="cpu")
     load_delta(model, delta_path)
     return model.eval()
 
