@@ -4,7 +4,7 @@ import pytest
 
 from conftest import golden
 from depictqa.errors import InputError
-from depictqa.prompts import FORMATS, TASKS, get_task, render, render_answer
+from depictqa.prompts import FORMATS, LEVELS, QUESTIONS, TASKS, get_task, render, render_answer, task_of
 
 
 @pytest.mark.parametrize("name", ["train", "infer"])
@@ -16,7 +16,7 @@ def test_text_in_front_of_every_image(name):
 
 def test_system_texts_and_tags():
     static = golden("prompts/static.json")
-    assert {name: task.system for name, task in TASKS.items()} == static["system_texts"]
+    assert {name: TASKS[name].system for name in static["system_texts"]} == static["system_texts"]
     tags = {f"<{slot.tag}>" for task in TASKS.values() for slot in task.slots}
     assert tags == set(static["vision_tags"]["sov"].values())
 
@@ -36,6 +36,20 @@ def test_without_unique_tags_every_image_is_img():
 
 def test_answer_ends_with_separator():
     assert render_answer("Blur", FORMATS["vicuna_v1"]) == "Blur\n </s>"
+
+
+@pytest.mark.parametrize("suffix", ["", "_noref"])
+def test_a_score_is_learned_under_the_prompt_that_asks_for_it(suffix):
+    question, format = QUESTIONS["score"], FORMATS["vicuna_v1"]
+    learned, asked = (TASKS[name + suffix] for name in ("quality_score_A", "quality_single_A"))
+    assert render(learned, question, format, True) == render(asked, question, format, True)
+    assert task_of(learned.fields) is asked
+
+
+def test_the_score_question_names_the_levels_from_best_to_worst():
+    assert list(LEVELS.values()) == [5, 4, 3, 2, 1]
+    first, second, third, fourth, last = LEVELS
+    assert f"{first}, {second}, {third}, {fourth} or {last}?" in QUESTIONS["score"]
 
 
 @pytest.mark.parametrize("name", golden("prompts/static.json")["inference_errors"])

@@ -34,7 +34,9 @@ QUESTIONS = {  # what is asked where the user has no question of their own
     "distortions": "What is the main distortion in this image?" + SINGLE_WORD_REQUEST,
     "compare": "Compare the two images in detail and say which one is better.",
     "better": "Which image has the better quality, Image A or Image B?" + SINGLE_WORD_REQUEST,
+    "score": "Is the quality of this image excellent, good, fair, poor or bad?" + SINGLE_WORD_REQUEST,
 }
+LEVELS = {"excellent": 5, "good": 4, "fair": 3, "poor": 2, "bad": 1}  # answer to QUESTIONS["score"] -> its weight
 IMAGE_PLACEHOLDER = "<image>"  # LLaVA-style mark in a first question; the image always comes first here
 
 _CHAT = (
@@ -60,12 +62,19 @@ class Slot:
 
 @dataclass(frozen=True)
 class Task:
-    """What is asked about which images. `head` and `tail` go around the first question of a conversation."""
+    """What is asked about which images.
+
+    Attributes:
+        inference: whether users ask it; the others are for training only.
+        answer: how an answer is learned, a key of `training.losses.LOSSES`: "text", word for word; or "level", one word
+            of LEVELS, from the opinion score that stands behind it.
+    """
 
     name: str
     system: str
     slots: tuple[Slot, ...]
     inference: bool = True
+    answer: str = "text"
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -93,6 +102,9 @@ TASKS: dict[str, Task] = {
         Task("quality_compare_noref", _QUALITY, (_IMAGE_A, _IMAGE_B)),
         Task("description", _DESCRIPTION, (_SCENE,), inference=False),
         Task("normal", _CHAT, (_SCENE,), inference=False),
+        # asked as quality_single_A[_noref], whose prompts these are
+        Task("quality_score_A", _QUALITY_REFERENCE, (_REFERENCE, _ONLY_A), inference=False, answer="level"),
+        Task("quality_score_A_noref", _QUALITY, (_ONLY_A,), inference=False, answer="level"),
     )
 }
 
