@@ -21,7 +21,7 @@ from build_datasets.dq495k.measure import Measures, measure
 from build_datasets.nano.photos import load_photos
 from build_datasets.nano.style import draw_style
 from build_datasets.nano.views import Truth, crop_detail, distort, draw_other, draw_truth
-from depictqa.errors import exit_cleanly
+from depictqa.errors import InputError, exit_cleanly
 from depictqa.model.efficientnet import EfficientNetEncoder, imagenet_weights
 
 SHARD = 100
@@ -86,9 +86,11 @@ def make(numbers: range, pools: tuple[list[np.ndarray], list[np.ndarray]], encod
     }
 
 
-def load(folder: Path) -> Scenes:
-    """All scenes of a folder that are there by now."""
-    shards = [torch.load(path, weights_only=True) for path in sorted(folder.glob("*.pt"))]
+def load(*folders: Path) -> Scenes:
+    """All scenes of the folders that are there by now. Raises InputError where there are none."""
+    shards = [torch.load(path, weights_only=True) for folder in folders for path in sorted(folder.glob("*.pt"))]
+    if not shards:
+        raise InputError(f"{', '.join(map(str, folders))}: no scenes found; make them by build_datasets/nano/scenes.py")
     truths = [tuple(Truth(one) for one in pair) for shard in shards for pair in shard["truths"]]
     looks, measures, is_dev = (torch.cat([shard[name] for shard in shards]) for name in ("looks", "measures", "is_dev"))
     return Scenes(looks, measures, truths, is_dev)

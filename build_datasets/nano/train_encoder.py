@@ -57,8 +57,8 @@ def _mean(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     return (values * weights).sum() / weights.sum().clamp(min=1)
 
 
-def train(encoder: EfficientNetEncoder, looks: torch.Tensor, truths: list[tuple[Truth, Truth]], epochs: int) -> None:
-    """Set the encoder's offset, scale and layers, from looks [n, 3, 2, S] and what was done."""
+def train(encoder: EfficientNetEncoder, looks: torch.Tensor, wanted: tuple[torch.Tensor, ...], epochs: int) -> None:
+    """Set the encoder's offset, scale and layers, from looks [n, 3, 2, S] and their `targets`."""
     flat = looks.flatten(0, 2).float()
     encoder.offset.copy_(flat.mean(0))
     encoder.scale.copy_(1 / flat.std(0).clamp(min=1e-4))
@@ -66,7 +66,6 @@ def train(encoder: EfficientNetEncoder, looks: torch.Tensor, truths: list[tuple[
     optimizer = torch.optim.AdamW(layers.parameters(), lr=LR, weight_decay=0.05)
     steps = -(-len(looks) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=epochs * steps, pct_start=0.1)
-    wanted = targets(truths)
     for epoch in range(epochs):
         sums = dict.fromkeys(LOSS_WEIGHTS, 0.0)
         for rows in torch.randperm(len(looks)).split(BATCH):
@@ -120,7 +119,7 @@ def main() -> None:
     train_on, dev = found.of(~found.is_dev), found.of(found.is_dev)
     encoder = EfficientNetEncoder()
     encoder.load_state_dict(imagenet_weights(), strict=False)
-    train(encoder, train_on.looks[: args.num], train_on.truths[: args.num], args.epochs)
+    train(encoder, train_on.looks[: args.num], targets(train_on.truths[: args.num]), args.epochs)
     print(figures(encoder.eval(), dev))
     encoder.save(args.out)
     print(f"wrote {args.out}")
