@@ -15,24 +15,33 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import distributed
 from torch.nn import functional as F
 from transformers import DynamicCache
 
 from build_datasets.nano import scenes
-from build_datasets.nano.asking import KINDS, Asked, ask
+from build_datasets.nano.asking import KINDS, SEVERITY_WORDS, Asked, ask
 from build_datasets.nano.scenes import Scenes
+from build_datasets.nano.views import CLASS_NAMES
 from depictqa.config import load_config
 from depictqa.data.training import Conversation
 from depictqa.errors import exit_cleanly
 from depictqa.model.build import build_model
 from depictqa.model.delta import belongs_to_delta
 from depictqa.model.depictqa import DepictQA
+from depictqa.model.efficientnet import SEEN
 from depictqa.model.fusion import Fused, collate
 from depictqa.model.weights import load_torch_file
+from depictqa.prompts import DISTORTIONS, NO_DISTORTION
 
 LR, WARM_UP = 1e-3, 0.05  # peak; share of the questions
 PROJECTION_PACE = 3  # times LR, since the projection starts from nothing
-LOG_STEPS, SAVE_SECONDS = 20, 120
+LOG_STEPS, SAVE_STEPS = 10, 50
+RANK, WORLD = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
+def word_of(label: str | None) -> str:
+    return NO_DISTORTION if label is None else DISTORTIONS[label]
 
 
 def draw_batch(found: Scenes, size: int, rng: np.random.Generator) -> list[tuple[int, Asked]]:
@@ -115,11 +124,16 @@ class Run:
         groups = [{"params": lora, "pace": 1}, {"params": projection, "pace": PROJECTION_PACE}]
         self.optimizer = torch.optim.AdamW(groups, lr=LR, betas=(0.9, 0.98), weight_decay=0.01)
 
-    def begin(self, delta: Path) -> None:
-        """Take over the LoRA of another delta."""
-        for name, value in load_torch_file(delta).items():
+    def begin(self, delta: Path | None) -> None:
+        """Take over the LoRA of another delta; the projection turns judgements into the words for them."""
+        for name, value in load_torch_file(delta).items() if delta else ():
             if name in self.weights and ".lora_" in name:
                 self.weights[name].copy_(value)
+        words = [*map(word_of, CLASS_NAMES), *map(word_of, CLASS_NAMES[1:]), *SEVERITY_WORDS]
+        with torch.no_grad():
+            for channel, word in enumerate(words, start=SEEN):
+                ids = torch.tensor(self.model.tokenizer.encode(f" {word}"))
+                self.weights["vision_proj.weight"][:, channel] = self.model.embed_tokens(ids).float().mean(0)
         self._to_model()
 
     def resume(self) -> bool:
@@ -141,12 +155,13 @@ class Run:
         found.mean().backward()
         for name, value in self.live.items():
             self.weights[name].grad, value.grad = value.grad.float(), None
+        average([value.grad for value in self.weights.values()])
         for group in self.optimizer.param_groups:
             group["lr"] = LR * pace * group["pace"]
         torch.nn.utils.clip_grad_norm_(self.weights.values(), 1.0)
         self.optimizer.step()
         self._to_model()
-        self.asked, self.steps = self.asked + len(batch), self.steps + 1
+        self.asked, self.steps = self.asked + len(batch) * WORLD, self.steps + 1
         return found.detach()
 
     def save(self) -> None:
@@ -166,6 +181,15 @@ class Run:
             value.copy_(self.weights[name])
 
 
+def average(gradients: list[torch.Tensor]) -> None:
+    """Over all processes, in place."""
+    if WORLD > 1:
+        flat = torch.cat([gradient.flatten() for gradient in gradients]) / WORLD
+        distributed.all_reduce(flat)
+        for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+
 def pace_at(asked: int, questions: int) -> float:
     """Share of LR: up over the first questions, then down to nothing."""
     return min(1, (asked + 1) / (WARM_UP * questions), max(0, (questions - asked) / ((1 - WARM_UP) * questions)))
@@ -173,6 +197,8 @@ def pace_at(asked: int, questions: int) -> float:
 
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
+    if WORLD > 1:
+        distributed.init_process_group("gloo")
     args.out.mkdir(parents=True, exist_ok=True)
     overrides = {"model.delta_path": None, "model.lora.lora_dropout": 0.0}
     if args.encoder:
@@ -186,24 +212,23 @@ def train(args: argparse.Namespace) -> None:
         tokens = torch.stack([encoder.tokens(looks) for looks in found.looks.unbind(1)], dim=1).to(torch.bfloat16)
     print(f"{len(found)} scenes", flush=True)
     run = Run(model, args.out)
-    if not run.resume() and args.start:
-        run.begin(args.start)
-    sums, counts, started, saved = Counter(), Counter(), time.monotonic(), time.monotonic()
+    if not run.resume():
+        run.begin(args.lora)
+    sums, counts, started = Counter(), Counter(), time.monotonic()
     while run.asked < args.questions:
-        batch = draw_batch(found, args.batch, np.random.default_rng([args.seed, run.steps]))
+        batch = draw_batch(found, args.batch, np.random.default_rng([args.seed, run.steps, RANK]))
         for (_, asked), loss in zip(batch, run.step(tokens, batch, pace_at(run.asked, args.questions)), strict=True):
             kind = f"{len(asked.pictures)} pictures, {'long' if len(asked.answer) > 40 else 'short'}"
             sums[kind] += loss.item()
             counts[kind] += 1
         is_done = run.asked >= args.questions
-        if run.steps % LOG_STEPS == 0 or is_done:
-            speed = sum(counts.values()) / (time.monotonic() - started)
+        if RANK == 0 and (run.steps % LOG_STEPS == 0 or is_done):
+            speed = WORLD * sum(counts.values()) / (time.monotonic() - started)
             shown = {kind: round(sums[kind] / counts[kind], 3) for kind in sorted(sums)}
             print(f"{time.strftime('%T')} {run.asked} questions, {speed:.1f}/s: {shown}", flush=True)
             sums, counts, started = Counter(), Counter(), time.monotonic()
-        if time.monotonic() - saved > SAVE_SECONDS or is_done:
+        if RANK == 0 and (run.steps % SAVE_STEPS == 0 or is_done):
             run.save()
-            saved = time.monotonic()
 
 
 @exit_cleanly
@@ -213,7 +238,7 @@ def main() -> None:
     parser.add_argument("--encoder", type=Path, help="folder that train_encoder.py wrote, in place of the config's")
     parser.add_argument("--scenes", type=Path, nargs="+", required=True, help="folders that scenes.py has filled")
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints")
-    parser.add_argument("--start", type=Path, help="delta whose LoRA to start from")
+    parser.add_argument("--lora", type=Path, help="delta whose LoRA to start from")
     parser.add_argument("--questions", type=int, default=40_000, help="how many are asked in all")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--seed", type=int, default=131)

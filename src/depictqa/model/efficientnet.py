@@ -45,7 +45,8 @@ HIDDEN, SEEN = 512, 224  # widths of the two hidden layers
 JUDGEMENTS = (13, 12, 6, 1)  # numbers in each part of a `Judgement`
 JUDGED = sum(JUDGEMENTS)
 MODEL_TYPE, WEIGHTS = "depictqa_efficientnet", "model.safetensors"
-NUM_TOKENS = 2
+TOKENS = (SEEN, 13, 12, 7)  # channels of each token: what is seen, classes, present, severity and harm
+NUM_TOKENS = len(TOKENS)
 HARM_SCALE = 8  # brings `harm` to the size of a probability
 
 
@@ -89,12 +90,12 @@ class Block(nn.Module):
 
 
 class EfficientNetEncoder(VisionEncoder):
-    """Pictures of any size -> two tokens: what is seen in a picture, and what is judged of it.
+    """Pictures of any size -> four tokens: what is seen in a picture, and three of what is judged of it.
 
     The picture is looked at as a whole, scaled to a short side of 224 pixels, and in squares of 224 at its own size,
     where noise, blur and blocks of single pixels show. Either look becomes the mean of its cells' statistics; two hidden
-    layers read both. The first token is the second hidden layer, the second token the judgements that the encoder was
-    trained on (`Judgement`), each in channels of its own.
+    layers read both. The first token is the second hidden layer, the others are the judgements that the encoder was trained
+    on (`Judgement`), each in channels of its own: a projection may map them to the words for them.
     """
 
     patch_size = 1  # any size goes: what does not fill a cell is cut off here
@@ -128,7 +129,7 @@ class EfficientNetEncoder(VisionEncoder):
         return (image.float() - 127) / 128
 
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Normalised [b, 3, H, W] -> [b, 2, C]."""
+        """Normalised [b, 3, H, W] -> [b, N, C]."""
         return self.tokens(self.looks(pixels))
 
     def looks(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -152,10 +153,12 @@ class EfficientNetEncoder(VisionEncoder):
         return torch.cat(found, dim=1).mean((2, 3))  # [b, S, H / 32, W / 32] -> [b, S]
 
     def tokens(self, looks: torch.Tensor) -> torch.Tensor:
-        """Statistics of two looks [b, 2, S] -> [b, 2, C]."""
+        """Statistics of two looks [b, 2, S] -> [b, N, C]."""
         seen = self.seen(self.standardise(looks).flatten(1))  # [b, SEEN]
         judged = Judgement.of(self.judge(seen)).probabilities()  # [b, JUDGED]
-        return torch.stack([F.pad(seen, (0, JUDGED)), F.pad(judged, (SEEN, 0))], dim=1)
+        values = torch.cat([seen, judged], dim=1)  # [b, C]
+        own = torch.block_diag(*(values.new_ones(1, channels) for channels in TOKENS))  # [N, C]
+        return values[:, None] * own
 
     def standardise(self, looks: torch.Tensor) -> torch.Tensor:
         """[..., S] -> about 0, deviations of 1 between pictures; a few lie far out."""
