@@ -29,7 +29,7 @@ import torch
 from depictqa.data.images import open_image
 from depictqa.inference import sharing
 from depictqa.inference.assessor import Assessor, Question
-from depictqa.inference.generation import Sampling
+from depictqa.inference.sampling import Sampling
 from depictqa.model.build import DTYPES
 from depictqa.prompts import SINGLE_WORD_REQUEST, TASKS
 from train import SHAPES, make_items, make_model

@@ -1,11 +1,13 @@
 """Variables of the environment that cannot be used: one line with the name, or no harm."""
 
+import gc
 import os
+import sys
 
 import pytest
 
 from depictqa import environment
-from depictqa.environment import check_key_log, check_outside, check_temporary_folder, prepare_page
+from depictqa.environment import check_key_log, check_outside, check_temporary_folder, importing_torch, prepare_page
 from depictqa.errors import InputError
 
 NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
@@ -121,3 +123,44 @@ def test_no_temporary_folder_at_all(monkeypatch):
 def test_a_log_of_keys_that_can_be_written(monkeypatch, tmp_path):
     monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys.log"))
     check_key_log()
+
+
+@pytest.fixture
+def before_torch(monkeypatch):
+    """A process that has not loaded torch, with nothing said about threads that wait."""
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    for name in environment.WAITING:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.usefixtures("before_torch")
+def test_threads_that_wait_spin_only_briefly(monkeypatch):
+    monkeypatch.setenv("GOMP_SPINCOUNT", "")  # so that it is unset again after the test
+    del os.environ["GOMP_SPINCOUNT"]
+    with importing_torch():
+        assert os.environ["GOMP_SPINCOUNT"] == "1000"
+
+
+@pytest.mark.usefixtures("before_torch")
+@pytest.mark.parametrize(("name", "value"), [("OMP_WAIT_POLICY", "ACTIVE"), ("GOMP_SPINCOUNT", "5")])
+def test_how_threads_wait_is_the_users_choice(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with importing_torch():
+        assert {one: os.environ.get(one) for one in environment.WAITING if one in os.environ} == {name: value}
+
+
+@pytest.mark.usefixtures("before_torch")
+def test_the_collector_rests_during_imports_also_failing_ones(monkeypatch):
+    monkeypatch.setenv("GOMP_SPINCOUNT", "5")
+    with pytest.raises(ImportError), importing_torch():
+        assert not gc.isenabled()
+        raise ImportError
+    assert gc.isenabled() and gc.get_freeze_count() > 0
+
+
+def test_a_process_that_has_torch_is_left_as_it_is(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", sys)
+    before = dict(os.environ)
+    with importing_torch():
+        assert gc.isenabled()
+    assert os.environ == before

@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LEAVES = {"errors", "prompts", "config", "answers", "chat_api", "environment", "files", "ledger"}
+LEAVES = {
+    "errors",
+    "prompts",
+    "config",
+    "answers",
+    "chat_api",
+    "environment",
+    "files",
+    "ledger",
+    "inference.calibration",
+}
 LIGHT = {"evaluation", "serve"}  # run where no torch is installed; serve.worker, the one that holds a model, does not
 MAY_IMPORT = {  # besides leaves
     **{leaf: set() for leaf in LEAVES},
@@ -26,6 +36,7 @@ MAY_IMPORT = {  # besides leaves
     "serve": {"serve"},
     "serve.worker": {"data", "model", "inference", "serve", "serve.worker"},
 }
+WITHIN = ("serve.worker", "inference.calibration")  # modules with a row of their own
 SOURCES = sorted((ROOT / "src" / "depictqa").rglob("*.py"))
 BUILDERS = sorted((ROOT / "build_datasets").rglob("*.py"))
 
@@ -39,7 +50,7 @@ def module_of(path: Path) -> str:
 
 def part_of(module: str) -> str:
     """The row of the table that a module of depictqa belongs to."""
-    return "serve.worker" if module.startswith("serve.worker") else module.split(".")[0]
+    return next((part for part in WITHIN if module.startswith(part)), module.split(".")[0])
 
 
 def imported(path: Path) -> set[str]:

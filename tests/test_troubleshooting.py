@@ -19,6 +19,7 @@ PAGE_SCRIPTS = sorted((ROOT / "src" / "depictqa" / "serve" / "page").glob("*.js"
 
 TELLERS = {  # what is called -> its argument that people read
     "InputError": 0,
+    "Unwritable": 0,
     "Refused": 2,
     "Problem": "message",
     "ArgumentTypeError": 0,

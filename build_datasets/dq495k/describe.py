@@ -4,6 +4,8 @@ Which sentence may be said follows from the label alone; a measurement only adds
 A text can therefore never contradict its labels. What it cannot say is what a photo shows.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from build_datasets.dq495k.labels import State, graded
@@ -86,7 +88,7 @@ def describe_one(state: State, measures: Measures, reference: Measures, rng: np.
     )
 
 
-def describe_two(states: tuple[State, State], measured: tuple[Measures, Measures], reference: Measures, a_is_better: bool,
+def describe_two(states: Sequence[State], measured: Sequence[Measures], reference: Measures, a_is_better: bool,
                  rng: np.random.Generator) -> str:  # fmt: skip
     """An answer about two pictures that ends in a verdict."""
     better, worse = ("Image A", "Image B") if a_is_better else ("Image B", "Image A")
@@ -98,7 +100,7 @@ def describe_two(states: tuple[State, State], measured: tuple[Measures, Measures
     return " ".join([*accounts, pick(_VERDICTS, rng).format(better=better, worse=worse)])
 
 
-def prefers_a(states: tuple[State, State], pictures: tuple[np.ndarray, np.ndarray], reference: np.ndarray) -> bool:
+def prefers_a(states: Sequence[State], pictures: Sequence[np.ndarray], reference: np.ndarray) -> bool:
     """Whether A is better: less harm by the labels; where they say the same, the smaller mean error against the reference."""
     first, second = map(harm, states)
     if first != second:

@@ -68,7 +68,8 @@ def shrink(image: Image.Image, short_side: int) -> Image.Image:
     factor = short_side / min(image.size)
     if factor >= 1:
         return image
-    return image.resize(tuple(round(side * factor) for side in image.size), Image.Resampling.BICUBIC)
+    width, height = (round(side * factor) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def write_meta(path: Path, fields: dict) -> None:

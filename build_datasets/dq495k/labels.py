@@ -7,6 +7,7 @@ it in one of two ways: `single` (distortion_class, distortion_name, severity) or
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -120,20 +121,19 @@ def to_fields(state: State, multi: bool) -> dict:
     if multi:
         labels, names = [one.label for one in state] or None, [one.name for one in state] or None
         return dict(zip(MULTI_KEYS, (labels, names, [one.severity for one in state] or 0)))
-    (one,) = state or (Distortion(None, None, 0),)
-    return dict(zip(SINGLE_KEYS, (one.label, one.name, one.severity)))
+    (values,) = [(one.label, one.name, one.severity) for one in state] or [(None, None, 0)]
+    return dict(zip(SINGLE_KEYS, values))
 
 
-def from_fields(fields: dict, where: str) -> State:
+def from_fields(fields: dict[str, Any], where: str) -> State:
     """The state that a meta spells, in either way. Raises InputError, naming `where`, for anything else."""
     keys = next((keys for keys in (SINGLE_KEYS, MULTI_KEYS) if all(key in fields for key in keys)), None)
     if not keys:
         raise InputError(f"{where}: expected the fields {', '.join(SINGLE_KEYS)} or {', '.join(MULTI_KEYS)}")
-    labels, names, severities = (fields[key] for key in keys)
-    if labels is None and names is None and severities in (0, None):
+    values = [fields[key] for key in keys]
+    if values[:2] == [None, None] and values[2] in (0, None):
         return ()
-    if keys == SINGLE_KEYS:
-        labels, names, severities = [labels], [names], [severities]
+    labels, names, severities = ([value] for value in values) if keys == SINGLE_KEYS else values
     if not all(isinstance(values, list) for values in (labels, names, severities)):
         raise InputError(f"{where}: {', '.join(keys)}: expected lists, or null, null, 0")
     if not 1 <= len(labels) == len(names) == len(severities) <= 2:

@@ -4,6 +4,7 @@ import argparse
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import joblib
 
@@ -40,9 +41,9 @@ def backend(args: argparse.Namespace) -> Iterator[None]:
         raise InputError(f"--backend {args.backend}: the package '{error.name}' is not installed") from None
 
 
-def run(calls: Iterable) -> Iterator:
+def run(calls: Iterable) -> Iterator[Any]:
     """The results of `joblib.delayed` calls, as they are ready."""
-    return joblib.Parallel(return_as="generator_unordered")(calls)
+    return iter(joblib.Parallel(return_as="generator_unordered")(calls))
 
 
 @contextmanager
@@ -60,7 +61,11 @@ def _dask(args: argparse.Namespace) -> Iterator[None]:
                 yield
         else:
             with (
-                LocalCluster(n_workers=args.workers, threads_per_worker=1, dashboard_address=None) as cluster,
+                LocalCluster(
+                    n_workers=args.workers,
+                    threads_per_worker=1,
+                    dashboard_address=None,  # pyright: ignore[reportArgumentType]  # documented: no dashboard
+                ) as cluster,
                 Client(cluster),
             ):
                 yield
@@ -72,8 +77,8 @@ def _dask(args: argparse.Namespace) -> Iterator[None]:
 
 @contextmanager
 def _ray(args: argparse.Namespace) -> Iterator[None]:
-    import ray
-    from ray.util.joblib import register_ray
+    import ray  # pyright: ignore[reportMissingImports]  # those who have a Ray cluster have it
+    from ray.util.joblib import register_ray  # pyright: ignore[reportMissingImports]
 
     ray.init(address=args.cluster, num_cpus=None if args.cluster else args.workers, log_to_driver=False)
     try:

@@ -8,9 +8,10 @@ import argparse
 import csv
 import itertools
 import math
+import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from build_datasets.dq495k import questions
@@ -24,6 +25,8 @@ from depictqa.prompts import SINGLE_WORD_REQUEST
 LISTED = 2000  # pictures whose pairs are listed before drawing
 VOTING_QUERY = "Which image has the better quality, Image A or Image B?" + SINGLE_WORD_REQUEST
 
+Row = dict[str | int, str]  # by the column's name, or by its place where the file has no header
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -35,6 +38,8 @@ class Layout:
         separator: between two columns; None is white space.
         higher_is_better: false for differences (DMOS) that grow with the damage.
         name: the picture's path from a row, where it is not the column `image`.
+        std, variance: the column of the standard deviation of single votes, or of its square, if there is one.
+        votes: the column of all single votes, separated by white space, if there is one; `mos` is then not needed.
     """
 
     image: str | int
@@ -42,10 +47,13 @@ class Layout:
     reference: str | int | Callable[[str], str] | None = None
     separator: str | None = ","
     higher_is_better: bool = True
-    name: Callable[[dict], str] | None = None
+    name: Callable[[Row], str] | None = None
+    std: str | int | None = None
+    variance: str | int | None = None
+    votes: str | int | None = None
 
 
-def _csiq_name(row: dict) -> str:
+def _csiq_name(row: Row) -> str:
     """`image` 1600 with `dst_type` jpeg and `dst_lev` 3 is jpeg/1600.JPEG.3.png."""
     spelled = {"noise": "AWGN", "awgn": "AWGN", "jpeg": "JPEG", "jpeg 2000": "jpeg2000", "jpeg2000": "jpeg2000",
                "fnoise": "fnoise", "blur": "BLUR", "contrast": "contrast"}  # fmt: skip
@@ -55,14 +63,21 @@ def _csiq_name(row: dict) -> str:
 
 
 LAYOUTS = {
-    "csv": Layout("image", "mos", "reference"),
-    "kadid10k": Layout("dist_img", "dmos", "ref_img"),  # dmos.csv; in spite of its name, higher is better
+    "csv": Layout("image", "mos", "reference", std="std", votes="votes"),
+    "kadid10k": Layout(
+        "dist_img", "dmos", "ref_img", variance="var"
+    ),  # dmos.csv; in spite of its name, higher is better
     "tid2013": Layout(1, 0, lambda name: f"{name[:3].upper()}.BMP", separator=None),  # mos_with_names.txt
     "csiq": Layout(
-        "image", "dmos", lambda name: f"{Path(name).name.split('.')[0]}.png", higher_is_better=False, name=_csiq_name
+        "image",
+        "dmos",
+        lambda name: f"{Path(name).name.split('.')[0]}.png",
+        higher_is_better=False,
+        name=_csiq_name,
+        std="dmos_std",
     ),
     "pipal": Layout(0, 1, lambda name: f"{name.split('_')[0]}.bmp"),  # a folder of A0001.txt ...
-    "koniq": Layout("image_name", "MOS"),  # koniq10k_scores_and_distributions.csv
+    "koniq": Layout("image_name", "MOS", std="SD"),  # koniq10k_scores_and_distributions.csv
     "spaq": Layout("Image name", "MOS"),  # the first sheet of MOS and Image attribute scores.xlsx, as csv
 }
 
@@ -72,6 +87,13 @@ class Score:
     image: str
     reference: str | None
     mos: float  # higher is better
+    std: float | None = None  # of single votes, where the table says it
+
+
+def layout_of(name: str, path: Path) -> Layout:
+    """The layout of that name; of `csv`, what this file has no column for is left out."""
+    layout = LAYOUTS[name]
+    return replace(layout, reference=None) if name == "csv" and "reference" not in _header(path) else layout
 
 
 def read_scores(path: Path, layout: Layout) -> list[Score]:
@@ -104,25 +126,45 @@ def _read_table(path: Path, layout: Layout) -> list[Score]:
     header = [name.strip() for name in split.pop(0)] if isinstance(layout.mos, str) and split else []
     scores = []
     for number, cells in enumerate(split, 2 if header else 1):
-        row = dict(zip(header, cells)) if header else dict(enumerate(cells))
+        row: Row = dict(zip(header, cells)) if header else dict(enumerate(cells))
         where = f"{path}: row {number}"
         image = (layout.name(row) if layout.name else _cell(row, layout.image, where)) if layout.image in row else ""
         if not image:
             raise InputError(f"{where}: no column {layout.image!r}; found {', '.join(map(str, row))}")
-        try:
-            mos = float(_cell(row, layout.mos, where))
-        except ValueError:
-            mos = math.nan
-        if not math.isfinite(mos):
-            raise InputError(f"{where}: column {layout.mos!r}: expected a number, found {row[layout.mos]!r}")
-        reference = layout.reference(image) if callable(layout.reference) else layout.reference
-        if reference is not None and not callable(layout.reference):
-            reference = _cell(row, reference, where)
-        scores.append(Score(image, reference, mos if layout.higher_is_better else -mos))
+        mos, std = _mean_and_deviation(row, layout, where)
+        if callable(layout.reference):
+            reference = layout.reference(image)
+        else:
+            reference = None if layout.reference is None else _cell(row, layout.reference, where)
+        scores.append(Score(image, reference, mos if layout.higher_is_better else -mos, std))
     return scores
 
 
-def _cell(row: dict, column: str | int, where: str) -> str:
+def _mean_and_deviation(row: Row, layout: Layout, where: str) -> tuple[float, float | None]:
+    if layout.votes in row:
+        votes = [_number(vote, layout.votes, where) for vote in _cell(row, layout.votes, where).split() or [""]]
+        return statistics.fmean(votes), statistics.stdev(votes) if len(votes) > 1 else None
+    mos = _number(_cell(row, layout.mos, where), layout.mos, where)
+    for column, power in ((layout.std, 1.0), (layout.variance, 0.5)):
+        if column in row:
+            value = _number(_cell(row, column, where), column, where)
+            if value < 0:
+                raise InputError(f"{where}: column {column!r}: expected a number >= 0, found {value:g}")
+            return mos, value**power
+    return mos, None
+
+
+def _number(text: str, column: str | int | None, where: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"{where}: column {column!r}: expected a number, found {text!r}")
+    return number
+
+
+def _cell(row: Row, column: str | int | None, where: str) -> str:
     if column not in row:
         raise InputError(f"{where}: no column {column!r}; found {', '.join(map(str, row))}")
     return row[column].strip()
@@ -210,14 +252,19 @@ def questions_command() -> None:
     print(f"{len(items) - items.count(None)} items ({items.count(None)} ties left out): {args.save_path}")
 
 
-@exit_cleanly
-def pairs_command() -> None:
-    """The program make_rating_pairs.py."""
-    parser = argparse.ArgumentParser(description="A table of opinion scores -> comparisons (docs/datasets.md).")
+def add_table(parser: argparse.ArgumentParser) -> None:
+    """The options that say where a table of opinion scores is, and where its pictures."""
     parser.add_argument("--mos_path", type=Path, required=True, help="the table, or a folder of tables")
     parser.add_argument("--layout", choices=LAYOUTS, default="csv", help="csv: columns image, reference (if any), mos")
     parser.add_argument("--image_prefix", default="", help="put before the pictures' names, such as KADID10K/images/")
     parser.add_argument("--reference_prefix", help="the same for references; --image_prefix unless given")
+
+
+@exit_cleanly
+def pairs_command() -> None:
+    """The program make_rating_pairs.py."""
+    parser = argparse.ArgumentParser(description="A table of opinion scores -> comparisons (docs/datasets.md).")
+    add_table(parser)
     parser.add_argument("--save_path", type=Path, required=True, help="where the comparisons go (.json)")
     parser.add_argument(
         "--scores_path", type=Path, help="form voting: where reference -> dist_paths, mos_list go (.json)"
@@ -237,10 +284,7 @@ def pairs_command() -> None:
     args = parser.parse_args()
     if (args.form == "voting") != (args.scores_path is not None):
         raise InputError("--scores_path: expected with --form voting, and only there")
-    layout = LAYOUTS[args.layout]
-    if args.layout == "csv" and "reference" not in _header(args.mos_path):
-        layout = Layout("image", "mos")
-    scores = read_scores(args.mos_path, layout)
+    scores = read_scores(args.mos_path, layout_of(args.layout, args.mos_path))
     if args.split_json:
         wanted = set(read_split(args.split_json, args.training))
         scores = [score for score in scores if score.reference in wanted]
@@ -252,11 +296,7 @@ def pairs_command() -> None:
         pairs = [pair for group in by_reference(scores).values() for pair in itertools.combinations(group, 2)]
     if not pairs:
         raise InputError(f"{args.mos_path}: no two pictures to compare ({len(scores)} scores)")
-    before = args.image_prefix if args.reference_prefix is None else args.reference_prefix
-
-    def place(score: Score) -> tuple[str | None, str]:
-        return score.reference and before + score.reference, args.image_prefix + score.image
-
+    place = places(args)
     items = []
     for number, (a, b) in enumerate(pairs):
         item = {"id": number, "image_ref": place(a)[0], "image_A": place(a)[1], "image_B": place(b)[1]}
@@ -264,12 +304,18 @@ def pairs_command() -> None:
     write_json(args.save_path, items)
     if args.form == "voting":
         table = {
-            before + reference: {"dist_paths": [place(one)[1] for one in group], "mos_list": [one.mos for one in group]}
-            for reference, group in by_reference(scores).items()
+            place(group[0])[0]: {"dist_paths": [place(one)[1] for one in group], "mos_list": [one.mos for one in group]}
+            for group in by_reference(scores).values()
         }
         write_json(args.scores_path, table)
     shown = ", ".join(sorted({str(score.reference) for score in scores})[:SHOWN])
     print(f"{len(items)} comparisons of {len(scores)} pictures: {args.save_path} (references: {shown})")
+
+
+def places(args: argparse.Namespace) -> Callable[[Score], tuple[str | None, str]]:
+    """What gives the paths of a score's reference and picture, prefixes before them."""
+    before = args.image_prefix if args.reference_prefix is None else args.reference_prefix
+    return lambda score: (score.reference and before + score.reference, args.image_prefix + score.image)
 
 
 def _header(path: Path) -> str:

@@ -75,7 +75,7 @@ def gpt4v_command(images: str) -> None:
     chat_api.add_arguments(parser, max_tokens=MAX_TOKENS[images], temperature=0.5)
     args = parser.parse_args()
     verdicts = read_verdicts(args.pred_json) if images == "refAB" else {}
-    metas = {meta.id: meta for meta in read_metas(args.meta_dir)}
+    metas: dict[str | int, Meta] = {meta.id: meta for meta in read_metas(args.meta_dir)}
     open_ones = {key: meta for key, meta in metas.items() if not (args.save_dir / f"{key}.json").exists()}
     requests = (request_for(meta, images, verdicts) for meta in open_ones.values())
     if args.dry_run:
@@ -87,7 +87,7 @@ def gpt4v_command(images: str) -> None:
 
         def save(reply: Reply) -> None:
             fields = metas[reply.key].fields
-            if reply.status == OK:
+            if reply.text is not None and reply.status == OK:
                 write_meta(args.save_dir / f"{reply.key}.json", fields | {"response": reply.text.strip()})
             else:
                 why = {"status": reply.status, "reason": reply.reason, "response": reply.text}
@@ -115,7 +115,8 @@ def _show(requests: Iterator[Request], args: argparse.Namespace, count: int) -> 
     )
     for message in first.messages:
         content = message["content"]
-        for part in [{"type": "text", "text": content}] if isinstance(content, str) else content:
+        parts: list[dict] = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        for part in parts:
             shown = part["text"] if part["type"] == "text" else f"<image, {len(part['image_url']['url'])} characters>"
             print(f"[{message['role']}] {shown}")
     known = "" if args.price_in and args.price_out else " (give --price_in and --price_out)"

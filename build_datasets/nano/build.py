@@ -171,7 +171,7 @@ def claim(out: Path, photos: list[np.ndarray], seed: int) -> None:
     origin = {
         "seed": seed,
         "photos": len(photos),
-        "checksum": functools.reduce(lambda sum, one: zlib.crc32(one, sum), photos, 0),
+        "checksum": functools.reduce(lambda sum, one: zlib.crc32(one.data, sum), photos, 0),
     }
     path = out / "made_from.json"
     if path.exists() and (found := read_json(path)) != origin:
@@ -217,7 +217,7 @@ def positive(text: str) -> int:
 
 @exit_cleanly
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description="Nano's training and test data, in the published formats.")
     parser.add_argument("--out", type=Path, required=True, help="folder to fill; data.root_dir is the folder above")
     parser.add_argument("--photos", type=Path, help="folder of training photos")
     parser.add_argument("--num", type=positive, default=20000, help="training items over all tasks")
@@ -226,10 +226,13 @@ def main() -> None:
     parser.add_argument("--workers", type=positive, default=os.cpu_count(), help="processes")
     args = parser.parse_args()
     out = args.out.resolve()
-    if args.photos is None and not args.test:
+    if args.test:
+        photos, jobs = _test_photos(), test_jobs(out, args.seed)
+    elif args.photos is not None:
+        photos, jobs = load_photos(args.photos), training_jobs(args.photos, out, args.num, args.seed)
+    else:
         raise InputError("--photos is missing; expected a folder of photos (or --test)")
-    claim(out, _test_photos() if args.test else load_photos(args.photos), args.seed)
-    jobs = test_jobs(out, args.seed) if args.test else training_jobs(args.photos, out, args.num, args.seed)
+    claim(out, photos, args.seed)
     build(jobs, out, args.workers)
 
 

@@ -17,14 +17,18 @@ class QuickGELU(nn.Module):
 
 
 class ResidualAttentionBlock(nn.Module):
-    def __init__(self, width: int, heads: int):
+    def __init__(self, width: int, layers: int):
         super().__init__()
-        self.attn = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.attn = nn.MultiheadAttention(width, width // 64, batch_first=True)
         self.ln_1 = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(
-            OrderedDict(c_fc=nn.Linear(width, 4 * width), gelu=QuickGELU(), c_proj=nn.Linear(4 * width, width))
-        )
+        c_fc, c_proj = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.mlp = nn.Sequential(OrderedDict(c_fc=c_fc, gelu=QuickGELU(), c_proj=c_proj))
         self.ln_2 = nn.LayerNorm(width)
+        # as in CLIP: the residual stream keeps its scale with depth
+        nn.init.normal_(self.attn.in_proj_weight, std=width**-0.5)
+        nn.init.normal_(self.attn.out_proj.weight, std=(width * 2 * layers) ** -0.5)
+        nn.init.normal_(c_fc.weight, std=(2 * width) ** -0.5)
+        nn.init.normal_(c_proj.weight, std=(width * 2 * layers) ** -0.5)
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         normed = self.ln_1(x)
@@ -35,12 +39,7 @@ class ResidualAttentionBlock(nn.Module):
 class Transformer(nn.Module):
     def __init__(self, width: int, layers: int):
         super().__init__()
-        self.resblocks = nn.ModuleList(ResidualAttentionBlock(width, width // 64) for _ in range(layers))
-        for block in self.resblocks:  # as in CLIP: the residual stream keeps its scale with depth
-            nn.init.normal_(block.attn.in_proj_weight, std=width**-0.5)
-            nn.init.normal_(block.attn.out_proj.weight, std=(width * 2 * layers) ** -0.5)
-            nn.init.normal_(block.mlp.c_fc.weight, std=(2 * width) ** -0.5)
-            nn.init.normal_(block.mlp.c_proj.weight, std=(width * 2 * layers) ** -0.5)
+        self.resblocks = nn.ModuleList(ResidualAttentionBlock(width, layers) for _ in range(layers))
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         for block in self.resblocks:

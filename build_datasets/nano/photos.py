@@ -18,6 +18,7 @@ from PIL import Image
 from build_datasets.dq495k.files import shrink
 from build_datasets.nano.catalogue import OTHERS, PHOTOGRAPHS
 from build_datasets.nano.rcc import read_rcc
+from depictqa.config.schema import PACKAGE, resolve_path
 from depictqa.errors import InputError, exit_cleanly
 
 SHORT_SIDE = 1440  # of a training photo, pixels, at most
@@ -59,10 +60,8 @@ def _read(path: Path) -> np.ndarray:
 
 def test_photos() -> Iterator[tuple[str, np.ndarray]]:
     """(name, uint8 [H, W, 3] with a short side of 224) of 15 pictures out of 8 photos; halves do not overlap."""
-    import importlib.util
-
     for name, (package, file, is_wide) in TEST_PHOTOS.items():
-        photo = Image.open(Path(importlib.util.find_spec(package).origin).parent / file).convert("RGB")
+        photo = Image.open(resolve_path(f"{PACKAGE}{package}/{file}", Path())).convert("RGB")
         middle = photo.width // 2
         halves = {"_left": (0, 0, middle, photo.height), "_right": (middle, 0, photo.width, photo.height)}
         for suffix, box in halves.items() if is_wide else [("", (0, 0, *photo.size))]:

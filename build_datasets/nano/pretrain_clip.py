@@ -30,7 +30,7 @@ STD = torch.tensor((0.26862954, 0.26130258, 0.27577711)).view(3, 1, 1)
 
 
 def caption(distortion: Distortion) -> str:
-    if distortion is CLEAN:
+    if distortion.name is None:
         return "a photo without any distortion"
     kind = distortion.name.removeprefix("brightness_").replace("_", " ")
     return f"a photo with {distortion.severity_name} {distortion.answer} by {kind}"
@@ -131,10 +131,11 @@ def train(
         with torch.autocast(device.type, torch.bfloat16):
             texts = model.encode_text(all_ids[used])
             scale = model.logit_scale.exp().clamp(max=100)
-            loss = sum(
+            losses = [
                 contrastive_loss(e.float(), texts.float(), pairs, scale)
                 for e in model.encode_image(normalized(pixels, device))
-            )
+            ]
+            loss = torch.stack(losses).sum()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -164,7 +165,7 @@ def train(
 
 @exit_cleanly
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description="Pre-train Nano's vision encoder by CLIP's contrastive loss.")
     parser.add_argument("--photos", type=Path, required=True, help="folder of photos")
     parser.add_argument("--out", type=Path, required=True, help="state dict to write")
     parser.add_argument("--minutes", type=float, default=30, help="how long to train")

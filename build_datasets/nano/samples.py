@@ -1,6 +1,7 @@
 """Random views of photos, random distortions, and what to call them: shared by pre-training and data building."""
 
 from dataclasses import dataclass
+from types import EllipsisType
 
 import cv2
 import numpy as np
@@ -33,7 +34,9 @@ class Distortion:
     @property
     def state(self) -> labels.State:
         """As dq495k has it."""
-        return () if self.label is None else (labels.Distortion(self.label, self.name, self.severity),)
+        if self.label is None or self.name is None:
+            return ()
+        return (labels.Distortion(self.label, self.name, self.severity),)
 
     @property
     def is_seen_without_reference(self) -> bool:
@@ -47,7 +50,7 @@ CLEAN = Distortion(None, None, 0)
 
 
 def draw_distortion(
-    rng: np.random.Generator, needs_reference: bool = True, label: str | None | type(...) = ...
+    rng: np.random.Generator, needs_reference: bool = True, label: str | None | EllipsisType = ...
 ) -> Distortion:
     """Class uniform over LABELS (unless given), function uniform within it, severity uniform.
 

@@ -10,15 +10,15 @@ from build_datasets.x_distortion.common import lens_mask
 
 
 def blur_gaussian(img: np.ndarray, sigma: float, rng) -> np.ndarray:
-    return _cut(_gaussian(np.float32(img), sigma))
+    return _cut(_gaussian(img.astype(np.float32), sigma))
 
 
 def blur_gaussian_lensmask(img: np.ndarray, parameters: tuple[float, float], rng) -> np.ndarray:
     """Sharp in the centre, blurred in the corners."""
     gamma, sigma = parameters
-    x = np.float32(img)
+    x = img.astype(np.float32)
     blurred = _gaussian(x, sigma)
-    return _cut(blurred + np.float32(lens_mask(*img.shape[:2], gamma)) * (x - blurred))
+    return _cut(blurred + lens_mask(img.shape, gamma).astype(np.float32) * (x - blurred))
 
 
 def blur_motion(img: np.ndarray, parameters: tuple[int, float], rng) -> np.ndarray:
@@ -31,7 +31,7 @@ def blur_motion(img: np.ndarray, parameters: tuple[int, float], rng) -> np.ndarr
     steps = np.arange(width)[:, None] * (np.sin(angle), np.cos(angle))  # down, to the right
     rows, columns = (width + np.ceil(steps - 0.5).astype(int)).T
     height, length = img.shape[:2]
-    padded = cv2.copyMakeBorder(np.float32(img), width, width, width, width, cv2.BORDER_REPLICATE)
+    padded = cv2.copyMakeBorder(img.astype(np.float32), width, width, width, width, cv2.BORDER_REPLICATE)
     blurred = np.zeros(img.shape, np.float32)
     for weight, row, column in zip(weights, rows, columns, strict=True):
         cv2.scaleAdd(padded[row : row + height, column : column + length], weight, blurred, blurred)
@@ -41,19 +41,19 @@ def blur_motion(img: np.ndarray, parameters: tuple[int, float], rng) -> np.ndarr
 def blur_glass(img: np.ndarray, parameters: tuple[float, int, int], rng) -> np.ndarray:
     """As through frosted glass."""
     sigma, shift, passes = parameters
-    return _cut(_gaussian(_jitter(_gaussian(np.float32(img), sigma), shift, passes, rng), sigma))
+    return _cut(_gaussian(_jitter(_gaussian(img.astype(np.float32), sigma), shift, passes, rng), sigma))
 
 
 def blur_lens(img: np.ndarray, radius: int, rng) -> np.ndarray:
     """Out of focus: a disk."""
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1]
-    disk = np.float32(x**2 + y**2 <= radius**2)
-    return _cut(cv2.filter2D(np.float32(img), -1, disk / disk.sum()))
+    disk = (x**2 + y**2 <= radius**2).astype(np.float32)
+    return _cut(cv2.filter2D(img.astype(np.float32), -1, disk / disk.sum()))
 
 
 def blur_zoom(img: np.ndarray, largest: float, rng) -> np.ndarray:
     """Moving along the optical axis: the mean of the picture and its centre at several zooms from 1 to `largest`."""
-    x = np.float32(img)
+    x = img.astype(np.float32)
     zooms = np.arange(1, largest, 0.02)
     total = x.copy()
     for zoom in zooms:
@@ -67,7 +67,8 @@ def _zoomed_from(size: int, zoom: float) -> np.ndarray:
     source = int(np.ceil(size / zoom))
     enlarged = round(source * zoom)
     cropped = (enlarged - size) // 2
-    return np.float32((size - source) // 2 + (np.arange(size) + cropped) * ((source - 1) / (enlarged - 1)))
+    places = (size - source) // 2 + (np.arange(size) + cropped) * ((source - 1) / (enlarged - 1))
+    return places.astype(np.float32)
 
 
 def blur_jitter(img: np.ndarray, shift: int, rng) -> np.ndarray:
@@ -108,4 +109,4 @@ def _gaussian(x: np.ndarray, sigma: float) -> np.ndarray:
 
 def _cut(x: np.ndarray) -> np.ndarray:
     """Float grey levels -> uint8, fractions cut off, but 127.99999 (an even 128, blurred in float32) is 128."""
-    return np.uint8(np.minimum(x + np.float32(1e-3), 255))
+    return np.minimum(x + np.float32(1e-3), 255).astype(np.uint8)

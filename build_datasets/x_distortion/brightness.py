@@ -8,13 +8,13 @@ from build_datasets.x_distortion.common import LEVELS, lens_mask, map_hsv, map_l
 
 def shift_value(img: np.ndarray, amount: float, rng) -> np.ndarray:
     """Add to V of HSV, unbounded until back in RGB."""
-    hsv = cv2.cvtColor(np.float32(to_float(img)), cv2.COLOR_RGB2HSV)
+    hsv = cv2.cvtColor(to_float(img).astype(np.float32), cv2.COLOR_RGB2HSV)
     hsv[..., 2] += amount
     return to_uint8(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB))
 
 
 def shift_rgb(img: np.ndarray, amount: float, rng) -> np.ndarray:
-    return map_levels(img, to_uint8(np.float32(LEVELS) + np.float32(amount)))
+    return map_levels(img, to_uint8(LEVELS.astype(np.float32) + np.float32(amount)))
 
 
 def gamma_value(img: np.ndarray, gamma: float, rng) -> np.ndarray:
@@ -28,4 +28,4 @@ def gamma_rgb(img: np.ndarray, gamma: float, rng) -> np.ndarray:
 
 def vignette(img: np.ndarray, gamma: float, rng) -> np.ndarray:
     """Darker towards the corners."""
-    return to_uint8(to_float(img) * lens_mask(*img.shape[:2], gamma))
+    return to_uint8(to_float(img) * lens_mask(img.shape, gamma))

@@ -13,7 +13,7 @@ def to_float(img: np.ndarray) -> np.ndarray:
 
 def to_uint8(x: np.ndarray) -> np.ndarray:
     """Floats, clipped to 0..1, -> uint8; fractions of a grey level are cut off, as in the published data."""
-    return np.uint8(np.clip(x, 0, 1) * 255)
+    return (np.clip(x, 0, 1) * 255).astype(np.uint8)
 
 
 def map_levels(img: np.ndarray, levels: np.ndarray) -> np.ndarray:
@@ -33,8 +33,9 @@ def map_hsv(img: np.ndarray, channel: int, levels: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
 
 
-def lens_mask(height: int, width: int, gamma: float) -> np.ndarray:
-    """(1 - r / r_corner) ** gamma, r from the centre: 1 there, 0 in the corner. float64 [H, W, 1]."""
+def lens_mask(shape: tuple[int, ...], gamma: float) -> np.ndarray:
+    """(1 - r / r_corner) ** gamma, r from the centre: 1 there, 0 in the corner. [H, W, ...] -> float64 [H, W, 1]."""
+    height, width = shape[:2]
     y, x = np.ogrid[:height, :width]
     r = np.hypot(y - height / 2, x - width / 2) / np.hypot(height / 2, width / 2)
     return ((1 - r) ** gamma)[..., None]

@@ -28,7 +28,7 @@ def quantization_hist(img: np.ndarray, bins: int, rng) -> np.ndarray:
     cumulative = np.histogram(np.arange(256), bins, (0, 255), weights=counts)[0].cumsum()
     darkest = cumulative[cumulative > 0][0]
     equalised = np.maximum(cumulative - darkest, 0) * 255 / max(cumulative[-1] - darkest, 1)
-    return map_levels(img, np.uint8(equalised)[np.round(LEVELS * (bins - 1)).astype(int)])
+    return map_levels(img, equalised.astype(np.uint8)[np.round(LEVELS * (bins - 1)).astype(int)])
 
 
 def _histograms(img: np.ndarray) -> list[np.ndarray]:
@@ -46,7 +46,7 @@ def _otsu_levels(pixels: np.ndarray, classes: int) -> np.ndarray:
         return np.arange(256, dtype=np.uint8)
     cuts = occupied[:-1] if len(occupied) == classes else multi_otsu(counts, classes)
     region = np.digitize(np.arange(256), ((edges[:-1] + edges[1:]) / 2)[cuts])
-    return np.uint8(low + region * (high - low) / classes)
+    return (low + region * (high - low) / classes).astype(np.uint8)
 
 
 def multi_otsu(counts: np.ndarray, classes: int) -> list[int]:

@@ -25,9 +25,9 @@ def read_items(path: str | Path) -> list[dict]:
         items = read_json(path)
     if not isinstance(items, list):
         raise InputError(f"{path}: expected a json list of items, found {type(items).__name__}")
-    for number, item in enumerate(items):
-        if not isinstance(item, dict):
-            raise InputError(f"{path}: item {number}: expected an object, found {type(item).__name__}")
+    if wrong := set(map(type, items)) - {dict}:
+        number, item = next((number, item) for number, item in enumerate(items) if type(item) in wrong)
+        raise InputError(f"{path}: item {number}: expected an object, found {type(item).__name__}")
     return items
 
 

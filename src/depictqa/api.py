@@ -7,7 +7,8 @@
     print(dq.compare("a.jpg", "b.jpg").better)
 
 An image is a path, the bytes of a file, a PIL image, a numpy array [H, W, 3] of uint8, or a torch tensor [3, H, W] with
-values in [0, 1]. Torch is imported by `load`, not by `import depictqa`.
+values in [0, 1]. Torch and the config's
+types are imported by `load`, not by `import depictqa`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from depictqa.config import load_config
 from depictqa.errors import InputError
 from depictqa.prompts import LABELS, NO_DISTORTION, QUESTIONS, task_of
 
@@ -211,16 +211,20 @@ def load(name_or_path: str | Path = "nano", *, device: str = "auto", dtype: str 
     Args:
         name_or_path: a shipped experiment ("nano"), an experiment's folder, or a config.yaml.
         device: "cuda", "mps" or "cpu"; "auto" takes the first that is available.
-        dtype: "fp32", "bf16" or "fp16"; "auto" is bf16 on a GPU that has it, fp32 on a CPU.
+        dtype: "fp32", "bf16" or "fp16"; "auto": on a GPU fp16 weights stay fp16 and others become bf16; fp32 elsewhere.
         overrides: keys of the config as nested mappings: `infer={"temperature": 0.7}`.
 
     Raises:
         InputError: no such experiment, a mistake in the config, or a weight file that is missing or broken.
     """
+    from depictqa.config import load_config
+    from depictqa.environment import importing_torch
+
     config = load_config(find_config(name_or_path), {"device": device, "dtype": dtype, **_dotted(overrides)})
 
-    from depictqa.inference.program import lazy_assessor
-    from depictqa.model.build import build_preprocessor
+    with importing_torch():
+        from depictqa.inference.program import lazy_assessor
+        from depictqa.model.build import build_preprocessor
 
     return Model(config, lazy_assessor(config)(), build_preprocessor(config))
 

@@ -5,6 +5,7 @@ Torch is loaded after the arguments are read, so that --help is instant.
 
 import argparse
 
+from depictqa.environment import importing_torch
 from depictqa.errors import exit_cleanly
 from depictqa.prompts import TASKS
 
@@ -26,7 +27,8 @@ def infer_command() -> None:
     parser.add_argument("--batch_size", type=int, metavar="B", help="questions answered at a time")
     args = parser.parse_args()
 
-    from depictqa.inference.program import infer
+    with importing_torch():
+        from depictqa.inference.program import infer
 
     infer(args.cfg, args.set, args.meta_path, args.dataset_name, args.task_name, args.batch_size)
 
@@ -48,7 +50,8 @@ def train_command() -> None:
     parser.add_argument("--local_rank", help=argparse.SUPPRESS)  # the deepspeed launcher gives it; we read LOCAL_RANK
     args = parser.parse_args()
 
-    from depictqa.training.program import train
+    with importing_torch():
+        from depictqa.training.program import train
 
     train(args.cfg, args.set, args.resume)
 

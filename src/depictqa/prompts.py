@@ -66,6 +66,8 @@ class Task:
 
     Attributes:
         inference: whether users ask it; the others are for training only.
+        by_name: users ask it by its name alone (`infer.py --task_name`). Any other task follows from the images that
+            are given, so no two of those may take the same ones.
         answer: how an answer is learned, a key of `training.losses.LOSSES`: "text", word for word; or "level", one word
             of LEVELS, from the opinion score that stands behind it.
     """
@@ -74,6 +76,7 @@ class Task:
     system: str
     slots: tuple[Slot, ...]
     inference: bool = True
+    by_name: bool = False
     answer: str = "text"
 
     @property
@@ -107,6 +110,20 @@ TASKS: dict[str, Task] = {
         Task("quality_score_A_noref", _QUALITY, (_ONLY_A,), inference=False, answer="level"),
     )
 }
+
+
+def _by_images() -> dict[frozenset[str], Task]:
+    """Fields of the images that are given -> the task that follows."""
+    found: dict[frozenset[str], Task] = {}
+    for task in TASKS.values():
+        if task.inference and not task.by_name:
+            other = found.setdefault(frozenset(task.fields), task)
+            if other is not task:  # one of them would never be asked, and nobody would be told
+                raise ValueError(f"tasks {other.name} and {task.name} take the same images: one needs by_name=True")
+    return found
+
+
+_BY_IMAGES = _by_images()
 
 
 @dataclass(frozen=True)
@@ -156,7 +173,7 @@ def get_task(name: str, inference: bool = False) -> Task:
 
 
 def task_of(fields: Collection[str]) -> Task:
-    """The task that follows from which images are given: the first of TASKS that takes exactly those.
+    """The task that follows from which images are given.
 
     Args:
         fields: some of image_ref, image_A, image_B.
@@ -164,9 +181,8 @@ def task_of(fields: Collection[str]) -> Task:
     Raises:
         InputError: no task takes that set of images.
     """
-    for task in TASKS.values():
-        if task.inference and set(task.fields) == set(fields):
-            return task
+    if task := _BY_IMAGES.get(frozenset(fields)):
+        return task
     found = " and ".join(label for field, label in LABELS.items() if field in fields) or "none"
     raise InputError(f"images: expected Image A, or Images A and B, each with or without a reference; found {found}")
 

@@ -6,7 +6,7 @@ from scipy.stats import kendalltau, pearsonr, spearmanr
 
 from depictqa.errors import InputError
 from depictqa.evaluation.correlation import (
-    agreement,
+    Agreement,
     fit_logistic4,
     fit_logistic5,
     logistic4,
@@ -85,7 +85,7 @@ def test_curves_are_recovered():
 
 
 def test_too_few_images_for_a_curve_leave_none():
-    figures = agreement(np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 4.0]))
+    figures = Agreement(np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 4.0]))
     assert figures.plcc_logistic4 is None and figures.plcc_logistic5 is None
     assert figures.srcc == pytest.approx(1)
 
@@ -103,13 +103,13 @@ def two_columns(pairs):
 @given(numbers)
 def test_figures_are_scipys_and_monotone_transforms_leave_ranks_alone(pairs):
     scores, opinions = two_columns(pairs)
-    figures = agreement(scores, opinions)
+    figures = Agreement(scores, opinions)
     assert figures.srcc == pytest.approx(spearmanr(scores, opinions).statistic, nan_ok=True)
     assert figures.krcc == pytest.approx(kendalltau(scores, opinions).statistic, nan_ok=True)
     assert figures.plcc == pytest.approx(pearsonr(scores, opinions).statistic, nan_ok=True)
-    bent = agreement(np.exp(scores / 5), opinions)
+    bent = Agreement(np.exp(scores / 5), opinions)
     assert (bent.srcc, bent.krcc) == pytest.approx((figures.srcc, figures.krcc))
-    turned = agreement(-scores, opinions)
+    turned = Agreement(-scores, opinions)
     assert (turned.srcc, turned.krcc) == pytest.approx((-figures.srcc, -figures.krcc))
 
 

@@ -1,11 +1,15 @@
 """Questions about golden pictures, for tests of what answers them."""
 
-import numpy as np
+import itertools
 
-from conftest import image_path
+import numpy as np
+import torch
+
+from conftest import golden, image_path, load_images
 from depictqa.data.images import open_image
 from depictqa.inference.assessor import Question
-from depictqa.inference.generation import Sampling
+from depictqa.inference.sampling import Sampling
+from depictqa.model.fusion import Fused
 from depictqa.prompts import TASKS
 
 GREEDY = Sampling(max_new_tokens=24)
@@ -37,3 +41,21 @@ def mixed_questions(preprocess) -> list[Question]:
         Question(TASKS["quality_compare_noref"], (small, b), "Which is sharper?"),
         Question(TASKS["quality_single_A_noref"], (small,), "Name the strongest degradation you can see."),
     ]
+
+
+def fuse(case: dict, model, preprocess, row: int = 0) -> Fused:
+    """The prompt of a golden e2e case."""
+    task = TASKS[case["task_type"]]
+    with torch.no_grad():
+        embeds = model.embed_images(load_images(preprocess, task, case, row))
+    return model.fuse_question(task, embeds, case["query"][row])
+
+
+def golden_cases(count: int) -> list[dict]:
+    """The first single questions of the golden base model."""
+    cases = (case for case in golden("e2e/infer.json") if case["model"] == "base" and len(case["query"]) == 1)
+    return list(itertools.islice(cases, count))
+
+
+def golden_prompts(model, preprocess, count: int) -> list[Fused]:
+    return [fuse(case, model, preprocess) for case in golden_cases(count)]

@@ -9,7 +9,7 @@ from depictqa.config import resolve_path
 from depictqa.inference import assessor as module
 from depictqa.inference.assessor import Assessor, FeatureCache, Question
 from depictqa.inference.confidence import brief_confidence
-from depictqa.inference.generation import Sampling
+from depictqa.inference.sampling import Sampling
 from depictqa.prompts import TASKS
 from inference.questions import ASK, DESCRIBE, GREEDY, SameMeaning, mixed_questions, picture
 

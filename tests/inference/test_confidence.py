@@ -4,7 +4,7 @@ import pytest
 
 from conftest import ARTIFACTS, golden
 from depictqa.inference.confidence import asks_for_a_word, brief_confidence, detail_confidence, is_brief
-from depictqa.inference.generation import Answer
+from depictqa.inference.sampling import Completion
 from depictqa.model.tokenizer import load_tokenizer
 from depictqa.prompts import TASKS
 
@@ -70,5 +70,5 @@ def test_detailed_answers():
         ids = case["output_id"][1:]
         while ids[-1] == 0:
             ids.pop()
-        value = detail_confidence(Answer(output_id=ids, prob=case["prob"][: len(ids)]), tokenizer, sentence_model)
+        value = detail_confidence(Completion(output_id=ids, prob=case["prob"][: len(ids)]), tokenizer, sentence_model)
         assert value == (None if case["error"] else pytest.approx(case["confidence"], abs=1e-4))

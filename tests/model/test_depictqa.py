@@ -4,9 +4,12 @@ import pytest
 import torch
 
 from conftest import golden, load_images
+from depictqa.errors import InputError
 from depictqa.model.depictqa import Conversation, _similar_sizes
 from depictqa.model.fusion import IGNORE, Fused, collate
+from depictqa.model.tokenizer import first_ids
 from depictqa.prompts import TASKS
+from depictqa.training.losses import learn
 
 RUNS = {"e2e": "llm_tiny", "e2e_legacy_false": "llm_tiny_bin"}
 
@@ -22,7 +25,7 @@ def test_losses_and_accuracies(run, tiny_model):
     for case in golden(f"{run}/train.json"):
         model, preprocess = tiny_model(case["model"], RUNS[run], case["conv_type"], case["unique_tag"])
         with torch.no_grad():
-            output = model([conversation_of(case, preprocess)])
+            output = learn(model, [conversation_of(case, preprocess)])
         assert output.targets == case["num_targets"]
         assert output.loss.item() == pytest.approx(case["loss"], abs=1e-4)
         assert output.correct.item() / output.targets.item() == pytest.approx(case["acc"])
@@ -80,14 +83,29 @@ def test_a_batch_gives_the_samples_own_losses_and_gradients(name, tiny_model):
     ]
     conversations = [conversation_of(case, preprocess) for case in cases]
     weight = model.vision_proj.weight
-    together = model(conversations)
+    together = learn(model, conversations)
     (gradient,) = torch.autograd.grad(together.loss, weight)
-    alone = [model([conversation]) for conversation in conversations]
+    alone = [learn(model, [conversation]) for conversation in conversations]
     gradients = [torch.autograd.grad(output.loss, weight)[0] for output in alone]
     torch.testing.assert_close(
         together.sample_losses, torch.cat([o.sample_losses for o in alone]), atol=1e-5, rtol=1e-5
     )
     torch.testing.assert_close(gradient, torch.stack(gradients).mean(0), atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("llm", ["llm_tiny", "llm_tiny_bin"])
+def test_the_first_token_of_an_answer_tells_its_level(llm, tiny_model):
+    model, _ = tiny_model("base", llm)
+    assert [text.strip() for text in model.tokenizer.token_texts(model.level_ids)] == ["e", "good", "f", "p", "b"]
+
+
+def test_levels_that_begin_alike_are_refused():
+    class Letters:
+        def encode(self, text):
+            return [ord(letter) for letter in text]
+
+    with pytest.raises(InputError, match="does not tell the levels .* by their first token: good by 103, great by 103"):
+        first_ids(Letters(), ["good\n", "great\n"])
 
 
 def test_only_answers_are_learned_and_ends_are_hidden():

@@ -13,9 +13,10 @@ from depictqa.data.images import open_image
 from depictqa.data.training import Conversation
 from depictqa.errors import InputError
 from depictqa.inference.assessor import Assessor, Question
-from depictqa.inference.generation import Sampling
+from depictqa.inference.sampling import Sampling
 from depictqa.model.build import build_model, build_preprocessor, load_vision_encoder
 from depictqa.prompts import TASKS
+from depictqa.training.losses import learn
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +105,7 @@ def test_siglip_and_qwen_learn_and_answer_alike_in_any_batch(config):
     losses = []
     for _ in range(8):
         optimizer.zero_grad()
-        loss = model(conversations).loss
+        loss = learn(model, conversations).loss
         loss.backward()
         optimizer.step()
         losses.append(loss.item())

@@ -20,22 +20,22 @@ QUESTION = "Describe the quality."
 SLOW_WORKER = """
 import os, time
 from depictqa.serve import worker
-from depictqa.inference.generation import Decoder
+from depictqa.inference.session import Session
 
-def slow_step(decoder, real=Decoder.step):
+def slow_step(session, real=Session.step):
     time.sleep(float(os.environ.get("STEP_SECONDS", 0.1)))
-    return real(decoder)
+    return real(session)
 
-Decoder.step = slow_step
+Session.step = slow_step
 worker.main()
 """  # the real worker, with time for a test to look at an answer in work
-HELD_WORKER = SLOW_WORKER.replace("real(decoder)", "real(decoder) if next(steps) < 5 else time.sleep(10**6)").replace(
-    "real=Decoder.step", "real=Decoder.step, steps=iter(range(10**6))"
+HELD_WORKER = SLOW_WORKER.replace("real(session)", "real(session) if next(steps) < 5 else time.sleep(10**6)").replace(
+    "real=Session.step", "real=Session.step, steps=iter(range(10**6))"
 )  # one that stays in the middle of its first answer
 ENDLESS_WORKER = SLOW_WORKER.replace(
     "worker.main()",
-    "from depictqa.inference.generation import Ends\n"
-    "Ends.finish_reason = lambda _, ids, sampling: 'length' if len(ids) >= sampling.max_new_tokens else None\n"
+    "from depictqa.inference.sampling import StopCriteria\n"
+    "StopCriteria.finish_reason = lambda _, ids, sampling: 'length' if len(ids) >= sampling.max_new_tokens else None\n"
     "worker.main()",
 )  # one whose answers end where the request says, or never
 NEVER = 10**6  # tokens

@@ -24,20 +24,20 @@ pytestmark = pytest.mark.slow
 
 FAILING_WORKER = """
 import torch
-from depictqa.inference.generation import Decoder
+from depictqa.inference.session import Session
 from depictqa.serve import worker
 
-def failing_step(decoder, real=Decoder.step, numbers=iter(range(10**9)), errors=[RuntimeError("a kernel failed")]):
+def failing_step(session, real=Session.step, numbers=iter(range(10**9)), errors=[RuntimeError("a kernel failed")]):
     if next(numbers) == 2:
         raise errors.pop()
-    return real(decoder)
+    return real(session)
 
-def failing_prefill(decoder, prompts, real=Decoder.prefill, numbers=iter(range(10**9))):
+def failing_join(session, prompts, real=Session.join, numbers=iter(range(10**9))):
     if next(numbers) == 0:
         raise torch.OutOfMemoryError("out of memory")
-    return real(decoder, prompts)
+    return real(session, prompts)
 
-Decoder.step, Decoder.prefill = failing_step, failing_prefill
+Session.step, Session.join = failing_step, failing_join
 worker.main()
 """  # the first question fails while it is read, the second while it is answered
 SHORT_GRACE = "from depictqa.serve import server\nserver.GRACE_SECONDS = 0.1\n"

@@ -35,7 +35,7 @@ def ask_assessor(tiny_model):
     """What the assessor itself answers."""
     from depictqa.data.images import open_image
     from depictqa.inference.assessor import Assessor, Question
-    from depictqa.inference.generation import Sampling
+    from depictqa.inference.sampling import Sampling
     from depictqa.prompts import TASKS
 
     model, preprocess = tiny_model()

@@ -1,4 +1,4 @@
-"""The engine of a worker: all jobs in one batch, each with the answer and the confidence that it has alone."""
+"""The engine of a worker: all requests in one batch, each with the answer and the confidence that it has alone."""
 
 import queue
 import threading
@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from depictqa.inference.assessor import Assessor
-from depictqa.inference.generation import Decoder, Sampling
+from depictqa.inference.sampling import Sampling
+from depictqa.inference.session import Session
 from depictqa.serve.protocol import Chunk, Refused
-from depictqa.serve.worker_engine import Engine, Job
+from depictqa.serve.worker_engine import Engine, EngineRequest
 from inference.questions import GREEDY, SameMeaning, mixed_questions
 from processes import GIVE_UP_SECONDS, until
 
@@ -19,8 +20,8 @@ class Client:
 
     def __init__(self, engine: Engine, question, confidence: bool = True, sampling: Sampling = GREEDY):
         self.chunks: queue.Queue[Chunk] = queue.Queue()
-        self.job = Job(question, sampling, confidence, self.chunks.put)
-        engine.submit(self.job)
+        self.request = EngineRequest(question, sampling, confidence, self.chunks.put)
+        engine.submit(self.request)
 
     def all(self) -> list[Chunk]:
         chunks = [self.chunks.get(timeout=60)]
@@ -52,7 +53,7 @@ def start(tiny_model):
 
 
 @pytest.mark.parametrize("slots", [1, 3, 8])
-def test_every_job_gets_its_own_answer_and_confidence(start, slots):
+def test_every_request_gets_its_own_answer_and_confidence(start, slots):
     """Follow-ups, which some confidences need, share the batch with the answers of others."""
     engine, assessor, questions = start(slots)
     clients = [Client(engine, question, confidence=number % 3 > 0) for number, question in enumerate(questions * 3)]
@@ -61,30 +62,29 @@ def test_every_job_gets_its_own_answer_and_confidence(start, slots):
     for number, (client, own) in enumerate(zip(clients, expected, strict=True)):
         chunk = client.last()
         assert (chunk.text, chunk.finish_reason) == (own.answer.text, own.answer.finish_reason)
-        (prompt,) = assessor.fuse([client.job.question], assessor.embed([client.job.question]))
+        (prompt,) = assessor.fuse([client.request.question], assessor.embed([client.request.question]))
         assert (chunk.usage.prompt_tokens, chunk.usage.completion_tokens) == (len(prompt), len(own.answer.output_id))
         assert [prob for _, prob in chunk.tokens] == pytest.approx(own.answer.prob, abs=1e-4)
         wanted = own.confidence if number % 3 else None
         assert chunk.confidence == (None if wanted is None else pytest.approx(wanted, abs=1e-4))
     assert engine.answered == len(clients) and engine.running == engine.waiting == 0
     assert engine.largest_batch == slots
-    answers = [client.job.answer for client in clients]
-    follow_ups = [answer.second for answer in answers if answer.second is not None]
-    until(lambda: engine._decoder._rows is None)  # an idle engine holds no memory of them
-    assert follow_ups and engine.generated == sum(len(answer.output_id) for answer in answers + follow_ups)
+    until(lambda: not engine._session._cache.layers)  # an idle engine holds no memory of them
+    answers = [own.answer for own in expected]
+    answers += [own.answer.second for number, own in enumerate(expected) if number % 3 and own.answer.second]
+    assert len(answers) > len(expected) and engine.generated == sum(len(answer.output_id) for answer in answers)
 
 
 def test_the_answer_is_there_before_its_confidence(start):
     engine, assessor, questions = start()
-    client = Client(engine, questions[4])
-    last = client.last()
-    assert client.job.follow_up is not None
+    (own,) = assessor.assess([questions[4]], GREEDY, confidence=True)
+    assert own.answer.second is not None
     texts = []
     client = Client(engine, questions[4])
     while not (chunk := client.chunks.get(timeout=GIVE_UP_SECONDS)).done:
         texts.append(chunk.text)
-    assert texts[-1] == last.text and chunk.confidence == pytest.approx(last.confidence, abs=1e-4)
-    assert all(text in last.text for text in texts)  # the follow-up's own words are nobody's answer
+    assert texts[-1] == own.answer.text and chunk.confidence == pytest.approx(own.confidence, abs=1e-4)
+    assert all(text in own.answer.text for text in texts)  # the follow-up's own words are nobody's answer
 
 
 def test_the_reason_is_the_answers_own_not_its_follow_ups(start):
@@ -92,8 +92,11 @@ def test_the_reason_is_the_answers_own_not_its_follow_ups(start):
     whole = assessor.assess([questions[4]], GREEDY, confidence=True)[0].answer
     length = len(whole.second.output_id)
     assert len(whole.output_id) > length  # so that a limit cuts the first only
-    client = Client(engine, questions[4], sampling=Sampling(max_new_tokens=length))
-    assert client.last().finish_reason == "length" and client.job.answer.second.finish_reason == "stop"
+    limited = Sampling(max_new_tokens=length)
+    (own,) = assessor.assess([questions[4]], limited, confidence=True)
+    chunk = Client(engine, questions[4], sampling=limited).last()
+    assert own.answer.second.finish_reason == "stop" and chunk.confidence == pytest.approx(own.confidence, abs=1e-4)
+    assert chunk.finish_reason == own.answer.finish_reason == "length"
 
 
 def test_nothing_of_a_stop_text_is_sent(start):
@@ -118,11 +121,11 @@ def hold(monkeypatch) -> threading.Event:
     """Every token from now on waits for this event."""
     going = threading.Event()
 
-    def step(decoder, real=Decoder.step):
+    def step(session, real=Session.step):
         going.wait(GIVE_UP_SECONDS)
-        return real(decoder)
+        return real(session)
 
-    monkeypatch.setattr(Decoder, "step", step)
+    monkeypatch.setattr(Session, "step", step)
     return going
 
 
@@ -132,8 +135,8 @@ def test_who_left_costs_at_most_one_token_more(start, monkeypatch):
     clients = [Client(engine, question) for question in questions[:4]]  # two in work, two waiting
     until(lambda: engine.running == 2 and engine.waiting == 2)
     for client in clients:
-        engine.leave(client.job)
-        engine.leave(client.job)  # harmless
+        engine.leave(client.request)
+        engine.leave(client.request)  # harmless
     assert engine.waiting == 0
     going.set()
     until(lambda: not engine.running)
@@ -156,21 +159,21 @@ def test_there_is_no_more_room_than_was_said(start, monkeypatch):
     assert all(client.last().done for client in clients)
 
 
-@pytest.mark.parametrize("part", ["prefill", "step", "join"])
+@pytest.mark.parametrize("part", ["join", "step", "follow_up"])
 def test_a_failure_ends_what_it_hit_and_nothing_else(start, monkeypatch, part):
     """Reading a prompt hits those that were read; a step, all of the batch; a follow-up's, its own."""
     engine, assessor, questions = start()
-    real, failing = getattr(Decoder, part), threading.Event()
+    real, failing = getattr(Session, part), threading.Event()
 
-    def broken(decoder, *args):
+    def broken(session, *args):
         if failing.is_set():
             raise RuntimeError("a kernel failed")
-        return real(decoder, *args)
+        return real(session, *args)
 
-    monkeypatch.setattr(Decoder, part, broken)
+    monkeypatch.setattr(Session, part, broken)
     assert Client(engine, questions[0]).last().done
     failing.set()
-    chunk = Client(engine, questions[1]).last()
+    chunk = Client(engine, questions[4]).last()
     assert chunk.error.code == "generation_failed" and "kernel" not in chunk.error.message
     failing.clear()
     assert Client(engine, questions[4]).last().done and engine.running == 0

@@ -7,7 +7,6 @@ import pytest
 
 from depictqa.errors import InputError
 from depictqa.training.checkpoint import find_state
-from depictqa.training.disk import writing
 from depictqa.training.metrics import RunLog
 from training.killed import kill_after
 from training.runs import make_items, make_run, metrics_of, train
@@ -29,7 +28,7 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_last_one_and_the_run_goes_on
     """The delta has 0.1 MB, the optimizer's state 0.3 MB."""
     config = make_run(tmp_path, make_items(16), train={"epochs": 2, "save_freq_step": 4})
     kill_after(config, step=3)
-    for size, name in ((20_000, "ckpt_epoch1.pt"), (200_000, "state/step00000004")):
+    for size, name in ((20_000, "ckpt_epoch1.pt"), (200_000, "optimizer.rank0.pt")):
         with files_of_at_most(size), pytest.raises(InputError, match=f"/{name}: cannot be written") as error:
             train(config, resume="auto")
         assert "Make room there, then continue with --resume auto" in str(error.value) and "\n" not in str(error.value)
@@ -45,9 +44,7 @@ def test_a_log_that_finds_no_room_is_named(tmp_path):
     log._metrics = open("/dev/full", "w", encoding="utf-8")
     with pytest.raises(InputError) as error:
         log.write({"step": 1, "loss": 1.0, "acc": 0.5, "lr": 1e-4}, samples=4)
-    assert str(error.value).startswith(
-        "/dev/full: cannot be written (No space left on device); earlier checkpoints are"
-    )
+    assert str(error.value) == "/dev/full: cannot be written (No space left on device)"
     with pytest.raises(
         InputError, match=f"{tmp_path}: cannot be written"
     ):  # what it could not write, it tries once more
@@ -59,8 +56,3 @@ def test_bytes_that_a_lost_power_supply_left_in_a_log_are_dropped(tmp_path):
     (tmp_path / "metrics.jsonl").write_bytes(b"".join(lines))
     RunLog(tmp_path, first_step=2, total_steps=4, print_every=1).close()
     assert (tmp_path / "metrics.jsonl").read_bytes() == lines[0] + lines[2]
-
-
-def test_other_faults_keep_their_traceback(tmp_path):
-    with pytest.raises(RuntimeError, match="^a fault of ours$"), writing(tmp_path):
-        raise RuntimeError("a fault of ours")

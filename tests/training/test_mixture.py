@@ -10,6 +10,7 @@ import pytest
 from conftest import DATA, golden
 from depictqa.data.images import open_image
 from depictqa.data.loading import loaders_that_live
+from depictqa.data.opinions import Opinion
 from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.data.training import MicroBatches, TrainingSet, collate, load_batches, read_mixture
 from depictqa.errors import InputError
@@ -66,6 +67,37 @@ def test_a_broken_item_is_named(tmp_path, change, message):
     assert message in str(error.value)
 
 
+SCORED = {
+    "image_A": PICTURES[0],
+    "task_type": "quality_score_A_noref",
+    "conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "good"}],
+    "score": {"mean": 75.0, "std": 10, "min": 0, "max": 100},
+    "dataset": "koniq",
+}
+
+
+def test_a_scored_item_carries_its_opinion_to_the_conversation(tmp_path):
+    (item,) = read(tmp_path, [SCORED])
+    assert item.opinion == Opinion(mean=4.0, std=0.4, dataset="koniq")
+    assert TrainingSet([item], PREPROCESS, seed=None)[0, 0].conversation.opinion is item.opinion
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"conversations": TURNS}, "takes one question, answered by one of excellent, good, fair, poor, bad"),
+        ({"conversations": SCORED["conversations"] * 2}, "task quality_score_A_noref takes one question, answered by"),
+        ({"score": None}, "score: expected {mean, std, min, max}, found None"),
+        ({"dataset": None}, "dataset: expected the name of the data set"),
+        ({"task_type": "quality_score_A"}, "task quality_score_A takes image_ref, image_A; image_ref absent"),
+    ],
+)
+def test_a_broken_scored_item_is_named(tmp_path, change, message):
+    with pytest.raises(InputError) as error:
+        read(tmp_path, [SCORED | {"id": "odd"} | change])
+    assert "/meta.json, item odd: " in str(error.value) and message in str(error.value)
+
+
 def test_ten_mistakes_are_shown_of_many(tmp_path):
     with pytest.raises(InputError) as error:
         read(tmp_path, [item | {"task_type": "x"} for item in make_items()])
@@ -87,9 +119,9 @@ def test_missing_pictures_and_metas_are_named(tmp_path):
         read_mixture([], tmp_path, "config.yaml: metas")
 
 
-def micro_batches(lengths, size, rank=0, world=1, seed=5, start=0, stop=None, accumulation=1) -> MicroBatches:
-    per_epoch = len(lengths) // (size * world)
-    return MicroBatches(lengths, size, accumulation, rank, world, seed, start, per_epoch if stop is None else stop)
+def micro_batches(lengths, size, rank=0, world=1, seed=5, start=0, stop=None, accumulation=1, window=1) -> MicroBatches:
+    stop = len(lengths) // (size * world) if stop is None else stop
+    return MicroBatches(lengths, size, accumulation, rank, world, seed, start, stop, window)
 
 
 @pytest.mark.parametrize("case", [case for case in golden("training/training.json")["sampler"] if case["drop_last"]])
@@ -133,6 +165,32 @@ def test_samples_of_an_update_are_dealt_longest_first_and_stay_in_it():
         == list(micro_batches(lengths, 2, world=2, stop=10, accumulation=3))[4:]
     )
     assert plain[0] == [(0, index) for index in micro_batches([1] * 20, 2, world=2).order(0)[:2]]
+
+
+def test_a_window_of_updates_shares_its_samples_by_length():
+    """Forty samples an epoch: two windows of two updates of two micro batches of two samples on each of two ranks, one
+    window of one update, which the next epoch fills up."""
+    lengths = [(7 * index) % 41 for index in range(40)]
+    options = {"size": 2, "world": 2, "accumulation": 2, "stop": 20}
+    ranks = [list(micro_batches(lengths, rank=rank, window=2, **options)) for rank in range(2)]
+    plain = [list(micro_batches(lengths, rank=rank, **options)) for rank in range(2)]
+    padding = {}
+    for name, dealt in {"window": ranks, "plain": plain}.items():
+        batches = [[lengths[index] for _, index in batch] for rank in dealt for batch in rank]
+        padding[name] = sum(len(batch) * max(batch) - sum(batch) for batch in batches)
+    assert padding["window"] <= 2 / 3 * padding["plain"]
+    for first in range(0, 20, 4):  # micro batches of a window
+        shared, own = (
+            [sample for rank in dealt for b in rank[first : first + 4] for sample in b] for dealt in (ranks, plain)
+        )
+        assert sorted(shared) == sorted(own)
+    for first in range(0, 20, 2):  # of an update, the longest comes first
+        long, short = ([lengths[index] for rank in ranks for _, index in rank[n]] for n in (first, first + 1))
+        if first != 10:  # in which one epoch ends and the next begins
+            assert min(long) >= max(short)
+    assert list(micro_batches(lengths, window=2, start=7, **options)) == ranks[0][7:]
+    order = [lengths[index] for index in micro_batches(lengths, window=10, **options).dealt(0)]
+    assert order != sorted(order, reverse=True), "an update is not all long or all short"
 
 
 def test_crops_depend_on_seed_epoch_and_index_only(tmp_path):

@@ -10,7 +10,7 @@ from depictqa.config import load_config, parse_overrides
 from depictqa.data.images import open_image
 from depictqa.errors import InputError
 from depictqa.inference.assessor import Assessor, Question
-from depictqa.inference.generation import Sampling
+from depictqa.inference.sampling import Sampling
 from depictqa.model.build import build_model, build_preprocessor
 from depictqa.prompts import TASKS
 from depictqa.training.curves import draw_curves

@@ -15,38 +15,45 @@ from depictqa.training import checkpoint
 
 ALONE = SimpleNamespace(get_rank=lambda: 0, barrier=lambda: None)
 KILLS = 200
+OPTIMIZER = "optimizer.rank0.pt"
 
 
 class Engine:
-    """Writes what DeepSpeed would: files of some size, here all the byte `step`."""
+    """DeepSpeed's engine below ZeRO 1, as far as a state is concerned: a trained matrix and its Adam.
+
+    Weights and moments hold the number of the last step, at every place.
+    """
+
+    global_samples = skipped_steps = 0
 
     def __init__(self):
-        self.step = 0
+        self.module = torch.nn.ModuleDict({"vision_proj": torch.nn.Linear(100, 100, bias=False)})
+        self.optimizer = torch.optim.Adam(self.module.parameters())
+        self.lr_scheduler = torch.optim.lr_scheduler.ConstantLR(self.optimizer)
+        self.global_steps = 0
 
-    def save_checkpoint(self, folder, tag, **_):
-        path = os.path.join(folder, tag)
-        os.makedirs(path)
-        for name in ("model.pt", "optimizer.pt"):
-            with open(os.path.join(path, name), "wb") as file:
-                for _ in range(20):
-                    file.write(bytes([self.step % 256]) * 5000)
-                    file.flush()
+    def step(self, number: int):
+        weight, self.global_steps = self.module["vision_proj"].weight, number
+        weight.data.fill_(number)
+        moments = {name: torch.full_like(weight.data, number) for name in ("exp_avg", "exp_avg_sq")}
+        self.optimizer.state[weight] = {"step": torch.tensor(float(number))} | moments
+        self.lr_scheduler.last_epoch = number
 
+    def zero_optimization_stage(self) -> int:
+        return 0
 
-def write_delta(engine, path):
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"delta")
+    def fp16_enabled(self) -> bool:
+        return False
 
 
 def save(engine, folder, step, keep_last=2):
-    engine.step = step
+    engine.step(step)
     checkpoint.save_state(engine, folder, step, total_steps=10**6, settings={"seed": "1"}, keep_last=keep_last)
 
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch):
     monkeypatch.setattr(checkpoint, "distributed", ALONE)
-    monkeypatch.setattr(checkpoint, "save_trained", write_delta)
 
 
 def test_only_the_newest_are_kept(tmp_path):
@@ -61,9 +68,9 @@ def test_only_the_newest_are_kept(tmp_path):
 def test_a_broken_state_is_passed_over_with_a_line(tmp_path, harm, capsys):
     for step in (5, 10):
         save(Engine(), tmp_path, step)
-    harm(tmp_path / "step00000010" / checkpoint.TAG / "model.pt")
+    harm(tmp_path / "step00000010" / OPTIMIZER)
     assert checkpoint.find_state(tmp_path).step == 5
-    assert "model.pt has changed since it was written" in capsys.readouterr().out
+    assert f"{OPTIMIZER} has changed since it was written" in capsys.readouterr().out
     with pytest.raises(InputError, match="this training state is broken"):
         checkpoint.read_state(tmp_path / "step00000010")
 
@@ -77,31 +84,55 @@ class RunsCode:
         return os.mkdir, ("ran",)
 
 
-@pytest.mark.parametrize("content", [{"module": RunsCode()}, RunsCode(), {"a": [torch.zeros(2), (1, RunsCode())]}])
+@pytest.mark.parametrize("content", [{"weights": RunsCode()}, RunsCode(), {"a": [torch.zeros(2), (1, RunsCode())]}])
 def test_a_strangers_state_runs_no_code(tmp_path, monkeypatch, content):
     monkeypatch.chdir(tmp_path)
-    torch.save(content, "model.pt")
-    with pytest.raises(InputError, match="model.pt: this state holds more than tensors and is not loaded .*mkdir"):
-        checkpoint._load_without_code("model.pt")
+    save(Engine(), tmp_path, 1)
+    torch.save(content, tmp_path / "step00000001" / OPTIMIZER)
+    state = checkpoint.State(tmp_path / "step00000001", 1, 2, {}, [])  # its owner wrote the manifest anew
+    with pytest.raises(InputError, match=f"{OPTIMIZER}: this state holds more than tensors and is not loaded .*mkdir"):
+        checkpoint.load_state(Engine(), state)
     assert not os.path.exists("ran")
 
 
-def test_a_loss_scale_is_part_of_a_state(tmp_path):
-    """As fp16 on a GPU has it; the other classes of a state are met where a run continues."""
-    from deepspeed.runtime.fp16.loss_scaler import CreateLossScaler
+def test_a_state_holds_weights_moments_schedule_and_counters(tmp_path):
+    saved, loaded = Engine(), Engine()
+    save(saved, tmp_path, 7)
+    checkpoint.load_state(loaded, checkpoint.read_state(tmp_path / "step00000007"))
+    assert (loaded.global_steps, loaded.lr_scheduler.last_epoch) == (7, 7)
+    (state,) = loaded.optimizer.state.values()
+    assert state["step"] == 7
+    for tensor in (loaded.module["vision_proj"].weight, state["exp_avg"], state["exp_avg_sq"]):
+        assert (tensor == 7).all()
 
-    dynamic = {
-        "init_scale": 256,
-        "scale_window": 7,
-        "min_scale": 1,
-        "delayed_shift": 2,
-        "consecutive_hysteresis": False,
-    }
-    scaler = CreateLossScaler(torch.float16, 0.0, True, dynamic)
-    scaler.cur_scale = 128
-    torch.save({"loss_scaler": scaler, "dtype": torch.float16}, tmp_path / "model.pt")
-    loaded = checkpoint._load_without_code(tmp_path / "model.pt")["loss_scaler"]
-    assert type(loaded) is type(scaler) and vars(loaded) == vars(scaler)
+
+def test_a_loss_scale_is_part_of_a_state(tmp_path):
+    """As fp16 on a GPU has it."""
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler
+
+    def engine_with_scale() -> Engine:
+        engine = Engine()
+        engine.fp16_enabled = lambda: True
+        engine.optimizer.loss_scaler = DynamicLossScaler(256, 7, 1, 2, False)
+        return engine
+
+    saved, loaded = engine_with_scale(), engine_with_scale()
+    changed = {"cur_scale": 128.0, "cur_iter": 5, "last_overflow_iter": 2, "cur_hysteresis": 1}
+    vars(saved.optimizer.loss_scaler).update(changed)
+    save(saved, tmp_path, 1)
+    checkpoint.load_state(loaded, checkpoint.read_state(tmp_path / "step00000001"))
+    assert vars(loaded.optimizer.loss_scaler) == vars(saved.optimizer.loss_scaler)
+
+
+def test_a_state_of_an_earlier_release_is_not_continued(tmp_path):
+    """Its optimizer was in files of DeepSpeed's."""
+    save(Engine(), tmp_path, 1)
+    state = checkpoint.read_state(tmp_path / "step00000001")
+    (state.path / OPTIMIZER).unlink()
+    with pytest.raises(
+        InputError, match=f"an earlier release wrote it; start anew, with model.delta_path={state.path}/"
+    ):
+        checkpoint.load_state(Engine(), state)
 
 
 def kill_before_call(number: int) -> None:
@@ -147,7 +178,8 @@ def test_a_save_can_be_killed_at_any_moment(tmp_path):
             assert state is not None and state.step >= last_done
         if state is not None:
             assert state.step >= newest
-            content = (state.path / checkpoint.TAG / "model.pt").read_bytes()
-            assert content == bytes([state.step % 256]) * 100_000
+            engine = Engine()
+            checkpoint.load_state(engine, state)
+            assert engine.global_steps == state.step and (engine.module["vision_proj"].weight == state.step).all()
             newest = state.step
     assert newest > KILLS / 2, "too few saves for the kills to tell anything"

@@ -51,7 +51,9 @@ def key_reference() -> str:
 
 @exit_cleanly
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m depictqa.config", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m depictqa.config", description="Show what a config.yaml comes to, or list every key."
+    )
     parser.add_argument("config", nargs="?", help="config.yaml of an experiment")
     parser.add_argument("key", nargs="?", help="dotted key: print its value alone")
     parser.add_argument("--keys", action="store_true", help="list all keys with types, defaults and meanings")

@@ -41,7 +41,7 @@ def load_config(path: str | Path, overrides: Mapping[str, Any] | None = None) ->
 
 
 def load_serve_config(path: str | Path) -> ServeConfig:
-    """Load and check a serve.yaml, as `load_config` does. Addresses that are null become those of this machine."""
+    """Load and check a serve.yaml, as `load_config` does. Addresses that are empty become those of this machine."""
     return _load(path, ServeConfig, {}).with_addresses()
 
 
@@ -69,11 +69,12 @@ def _load(path: str | Path, schema: type[AnyFile], overrides: Mapping[str, Any])
     path = Path(path).resolve()
     tree = read_tree(path, schema)
     errors = apply_overrides(tree, overrides)
+    config = None
     try:
         config = schema.model_validate(tree, context={"folder": path.parent})
     except ValidationError as invalid:
         errors += _explain(invalid, schema)
-    if errors:
+    if config is None or errors:
         raise InputError(f"{path}: {'; '.join(errors)}")
     config._config_path = str(path)
     return config
@@ -131,7 +132,7 @@ def _explain(invalid: ValidationError, schema: type[Section]) -> list[str]:
         elif error["type"] == "missing":
             lines.append(f"{key} is missing ({field.description})")
         elif error["type"] == "value_error" and isinstance(error["input"], dict):  # a check across a section's keys
-            lines.append(f"{key}: {error['ctx']['error']}")
+            lines.append(f"{key}: {error['msg'].removeprefix('Value error, ')}")
         else:
             words = expected(*get_args(field.annotation)) if place else expected(field.annotation, field.metadata)
             meaning = f" ({field.description})" if field.description else ""

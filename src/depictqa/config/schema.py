@@ -15,12 +15,22 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from easydict import EasyDict
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    model_validator,
+)
 
 from depictqa.prompts import FORMATS
 
 PACKAGE = "package:"
 BUNDLED = Path(__file__).parents[1] / "bundled"
+InFolder = ValidationInfo[dict[str, Path]]  # its context: {"folder": where the file lies}
 
 
 def resolve_path(value: str, folder: Path) -> str:
@@ -60,13 +70,13 @@ def _one_of(*choices: str) -> tuple[AfterValidator, Expected]:
     return AfterValidator(check), Expected(" | ".join(choices))
 
 
-def _given_path(value: str, info: ValidationInfo) -> str:
+def _given_path(value: str, info: InFolder) -> str:
     if not value:
         raise ValueError("a path is empty")
     return resolve_path(value, info.context["folder"])
 
 
-def _optional_path(value: str | None, info: ValidationInfo) -> str | None:
+def _optional_path(value: str | None, info: InFolder) -> str | None:
     return resolve_path(value, info.context["folder"]) if value else None
 
 
@@ -96,6 +106,7 @@ CropRatio = Annotated[
 ConversationFormat = Annotated[str, *_one_of(*FORMATS)]
 PassedOn = Annotated[dict[str, Any], AfterValidator(EasyDict)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+Address = Annotated[str, BeforeValidator(lambda value: "" if value is None else value), Expected("text or null")]
 
 
 class Section(BaseModel):
@@ -207,6 +218,11 @@ class Train(Section):
     save_dir: PathTo = Field("./ckpt/", description="folder for deltas and states")
     log_dir: PathTo = Field("./log/", description="folder for logs and curves")
     max_tokens: int = Field(512, ge=1, description="a conversation is cut from the right at this many tokens")
+    length_window: int = Field(
+        1,
+        ge=1,
+        description="updates whose samples are cut into micro batches by length together; 1: each keeps its own",
+    )
     mask_answer_ends: bool = Field(
         True, description="hide every end-of-answer token from attention, as the published checkpoints were trained"
     )
@@ -249,7 +265,8 @@ class Config(File):
         "auto", description="where the model runs; auto: the first of cuda, mps, cpu that is available"
     )
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="number format of the model; auto: bf16 on cuda (fp16 on an older GPU), fp32 elsewhere"
+        "auto",
+        description="number format of the model; auto: on cuda that of fp16 weights, bf16 for others (fp16 on an older GPU); fp32 elsewhere",
     )
     data: Data
     model: Model
@@ -273,14 +290,14 @@ class ControllerSettings(Section):
     worker_hosts: list[str] = Field(["127.0.0.1", "localhost", "::1"], description="hosts that workers may run on")
     cors_origins: list[str] = Field([], description="other sites whose pages may ask from a browser: https://my.org")
     parent: str | None = Field(None, description="address of another controller that this one is a worker of")
-    url: str | None = Field(None, description="where the parent reaches this one; null: at host and port")
+    url: Address = Field("", description="where the parent reaches this one; empty: at host and port")
     heartbeat_seconds: float = Field(3.0, gt=0, description="seconds between two messages to the parent")
 
 
 class GradioSettings(Section):
     host: str = Field("127.0.0.1", description="address the page listens on")
     port: Port = Field(12345, description="port the page listens on")
-    controller_url: str | None = Field(None, description="controller that the page asks; null: this file's")
+    controller_url: Address = Field("", description="controller that the page asks; empty: this file's")
     key_file: PathOrNull = Field(None, description="file with the page's own key, where the controller asks for one")
     concurrency_count: int = Field(10, ge=1, description="questions in flight from the page")
     model_list_mode: Literal["once", "reload"] = Field(
@@ -294,8 +311,8 @@ class GradioSettings(Section):
 class WorkerSettings(Section):
     host: str = Field("127.0.0.1", description="address the worker listens on")
     port: Port = Field(22222, description="port the worker listens on")
-    worker_url: str | None = Field(None, description="where the controller reaches it; null: at host and port")
-    controller: str | None = Field(None, description="controller it registers with; null: this file's")
+    worker_url: Address = Field("", description="where the controller reaches it; empty: at host and port")
+    controller: Address = Field("", description="controller it registers with; empty: this file's")
     model_name: str = Field("DepictQA", min_length=1, description="name shown to users")
     limit_model_concurrency: int = Field(5, ge=1, description="questions in work at a time")
     limit_waiting: int = Field(32, ge=0, description="questions that may wait; more are refused with HTTP 429")
@@ -305,7 +322,7 @@ class WorkerSettings(Section):
 
 
 class ServeConfig(File):
-    """serve.yaml of the demo. An address that is null is of this machine: host and port of the part it names."""
+    """serve.yaml of the demo. An address that is empty is of this machine: host and port of the part it names."""
 
     log_dir: PathTo = Field("./log/serve/", description="folder for logs and votes")
     secret_file: PathOrNull = Field(
@@ -315,7 +332,7 @@ class ServeConfig(File):
     gradio: GradioSettings
     worker: WorkerSettings
 
-    ADDRESSES: ClassVar = (  # section and key -> the part whose address it is, where it is null
+    ADDRESSES: ClassVar = (  # section and key -> the part whose address it is, where it is empty
         ("controller", "url", "controller"),
         ("gradio", "controller_url", "controller"),
         ("worker", "worker_url", "worker"),
@@ -323,10 +340,10 @@ class ServeConfig(File):
     )
 
     def with_addresses(self) -> "ServeConfig":
-        """A copy in which no address is null."""
+        """A copy in which no address is empty."""
         sections = {name: getattr(self, name) for name in self.subsections()}
         for section, key, part in self.ADDRESSES:
-            if getattr(sections[section], key) is None:
+            if not getattr(sections[section], key):
                 host, port = sections[part].host, sections[part].port
                 address = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"
                 sections[section] = sections[section].model_copy(update={key: address})

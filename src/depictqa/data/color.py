@@ -7,7 +7,6 @@ that comes to sRGB within two levels leaves every pixel as it is, so that untagg
 import functools
 import logging
 import re
-from io import BytesIO
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -39,7 +38,7 @@ def to_rgb(image: Image.Image, profile: bytes | None, name: str) -> Image.Image:
     if image.mode in ("La", "RGBa"):
         image = image.convert(image.mode.upper())
     if image.mode == "LAB":
-        return ImageCms.applyTransform(image, _lab_transform())
+        return _lab_transform().apply(image)
     if profile:
         try:
             space, transform = _transform(profile)
@@ -49,7 +48,7 @@ def to_rgb(image: Image.Image, profile: bytes | None, name: str) -> Image.Image:
                 image = image.convert("L")
             if image.mode != _MODES.get(space):
                 raise ValueError(f"a profile of {space} colours, pixels of {image.mode}")
-            return ImageCms.applyTransform(image, transform) if transform else image.convert("RGB")
+            return transform.apply(image) if transform else image.convert("RGB")
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
             _note(f"{name}: the colour profile cannot be used and is ignored ({' '.join(str(error).split())})")
     return image.convert("RGB")
@@ -92,15 +91,15 @@ def _encoded(value: np.ndarray) -> np.ndarray:
 @functools.lru_cache(maxsize=16)
 def _transform(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform | None]:
     """Its colour space, and the transform to sRGB; None: it is sRGB."""
-    opened = ImageCms.ImageCmsProfile(BytesIO(profile))
-    space = opened.profile.xcolor_space.strip()
+    opened = ImageCms.core.profile_frombytes(profile)
+    space = opened.xcolor_space.strip()
     if space not in _MODES:
         raise ValueError(f"a profile of {space} colours")
-    transform = _build(opened, _MODES[space])
+    transform = _build(ImageCms.ImageCmsProfile(opened), _MODES[space])
     grid = _grid(_MODES[space])
     if grid is None:
         return space, transform
-    change = np.asarray(ImageCms.applyTransform(grid, transform), np.int16) - np.asarray(grid.convert("RGB"), np.int16)
+    change = np.asarray(transform.apply(grid), np.int16) - np.asarray(grid.convert("RGB"), np.int16)
     return space, transform if np.abs(change).max() > _SAME else None
 
 

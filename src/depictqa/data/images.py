@@ -6,6 +6,7 @@ What happens with alpha, profiles, depths and the like: docs/pictures.md. The pa
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -91,7 +92,7 @@ def _from_pil(image: Image.Image, name: str, color_profiles: bool) -> Image.Imag
 
 def _from_array(source: np.ndarray | torch.Tensor, name: str) -> np.ndarray:
     """uint8 [H, W, 3]. Raises InputError for another shape, dtype or range."""
-    if hasattr(source, "detach"):  # a torch tensor, without importing torch
+    if not isinstance(source, np.ndarray) and hasattr(source, "detach"):  # a torch tensor, without importing torch
         values = source.detach().cpu().float().numpy()
         if values.ndim != 3 or values.shape[0] != 3 or not (values.min() >= 0 and values.max() <= 1):
             found = (
@@ -134,7 +135,7 @@ def _heif(data: bytes, name: str, max_memory: int | None, color_profiles: bool) 
     """HEIC and AVIF: properties of their own turn them; EXIF counts only where there are none, lest they be turned twice."""
     data, exif = without_exif(data)
     with Image.open(BytesIO(data), formats=["AVIF", "HEIF"]) as image:
-        _check_size(image.size, image.format, BYTES_PER_PIXEL[image.format], name, max_memory)
+        _check_size(image.size, image.format, _dearest([image.format]), name, max_memory)
         image.load()
         # HEIF: the decoder has turned it by the property; AVIF: Pillow hands the property on, as EXIF
         orientation = from_exif(image.info.get("exif") or exif) or 1
@@ -167,14 +168,16 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(samples.to_8_bits(np.asarray(image), white)) if white else image
 
 
-def _check_size(size: tuple[int, int], format: str, bytes_per_pixel: float, name: str, max_memory: int | None) -> None:
+def _check_size(
+    size: tuple[int, int], format: str | None, bytes_per_pixel: float, name: str, max_memory: int | None
+) -> None:
     width, height = size
     if width * height > (most := _most_pixels(bytes_per_pixel, max_memory)):
         kind = f" of this kind ({format})" if most < _most_pixels(FRUGAL, max_memory) else ""
         raise InputError(f"{name}: {width} x {height} pixels; at most {most:,}{kind} are read")
 
 
-def _dearest(kinds: list[str]) -> float:
+def _dearest(kinds: Sequence[str | None]) -> float:
     return max([FRUGAL, *(BYTES_PER_PIXEL[kind] for kind in kinds if kind in BYTES_PER_PIXEL)])
 
 

@@ -74,8 +74,8 @@ class ImagePreprocessor:
         if not self.keep_ratio:
             return image.resize((self.resize, self.resize), Image.Resampling.BICUBIC)
         factor = min(self.resize / short, self.max_size / long)
-        size = tuple(max(1, round(side * factor)) for side in image.size)
-        return image.resize(size, Image.Resampling.BICUBIC)
+        width, height = (max(1, round(side * factor)) for side in image.size)
+        return image.resize((width, height), Image.Resampling.BICUBIC)
 
     def _crop(self, image: Image.Image, rng: random.Random) -> Image.Image:
         if min(image.size) <= self.min_size:

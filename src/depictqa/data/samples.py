@@ -77,7 +77,7 @@ class Tiff:
     def __init__(self, data: bytes):
         with TiffFile(BytesIO(data)) as file:
             self._page = page = _main_page(file)
-            tags = [{tag.code: tag.value for tag in found.tags.values()} for found in (page, file.pages[0])]
+            tags = [{tag.code: tag.value for tag in found.tags.values()} for found in (page, file.pages.first)]
             self._order, self._big = file.byteorder, file.is_bigtiff
         self._data = data
         self._bits, self._format, self._samples = page.bitspersample, page.sampleformat, page.samplesperpixel
@@ -170,7 +170,7 @@ def _main_page(file: TiffFile) -> TiffPage:
             break
         looked_at.append(page)
         for candidate in (page, *islice(page.pages or (), MOST_PAGES)):
-            if not _is_reduced_or_mask(candidate):
+            if isinstance(candidate, TiffPage) and not _is_reduced_or_mask(candidate):
                 return candidate
     return looked_at[0]
 

@@ -9,6 +9,7 @@ import random
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 import torch
@@ -16,9 +17,10 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from depictqa.answers import read_items
+from depictqa.data.opinions import Opinion, read_opinion
 from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.errors import InputError
-from depictqa.prompts import Task, get_task
+from depictqa.prompts import LEVELS, Task, get_task
 
 ROLES = ("human", "gpt")
 MOST_SHOWN = 10
@@ -26,11 +28,15 @@ MOST_SHOWN = 10
 
 @dataclass
 class Conversation:
-    """A training sample: the task, its images (uint8 [3, H, W], in the order of the task's slots), the turns."""
+    """A training sample: the task, its images (uint8 [3, H, W], in the order of the task's slots), the turns.
+
+    Where the task's answer is a level, `opinion` is what it is learned from; the level is the answer's first token.
+    """
 
     task: Task
     images: Sequence[torch.Tensor]
     turns: Sequence[tuple[str, str]]  # (question, answer)
+    opinion: Opinion | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,10 @@ class TrainingItem:
     task: Task
     image_paths: tuple[str, ...]
     turns: tuple[tuple[str, str], ...]  # (question, answer)
+    opinion: Opinion | None = None  # where the task's answer is a level
+
+    def with_images(self, images: Sequence[torch.Tensor]) -> Conversation:
+        return Conversation(self.task, images, self.turns, self.opinion)
 
 
 def read_mixture(
@@ -60,7 +70,8 @@ def read_mixture(
 
     Raises:
         InputError: a file is absent or no list of items; or lists the first items that have no conversation, roles
-            out of order, an unknown task or too few images for it; or the first pictures that are missing.
+            out of order, an unknown task, too few images for it, or no opinion where its answer is a level; or the
+            first pictures that are missing.
     """
     root_dir = Path(root_dir)
     metas = [_read_weight(entry, where) for entry in meta_paths_weights]
@@ -111,16 +122,22 @@ def _read_items(path: Path, root_dir: Path) -> tuple[list[TrainingItem], list[st
 
 
 def _read_item(entry: dict, name: str, root_dir: Path) -> TrainingItem:
-    task = get_task(entry.get("task_type"))
+    task = get_task(str(entry.get("task_type")))
     given = {field: entry.get(field) for field in task.fields}  # other pictures of the item are not looked at
     absent = [field for field, value in given.items() if value is None]
     if absent:
         raise InputError(f"task {task.name} takes {', '.join(task.fields)}; {', '.join(absent)} absent")
-    wrong = [field for field, value in given.items() if not isinstance(value, str)]
-    if wrong:
-        raise InputError(f"{wrong[0]}: expected a path, found {given[wrong[0]]!r}")
-    paths = tuple(str(root_dir / given[field]) for field in task.fields)
-    return TrainingItem(name, task, paths, _read_turns(entry.get("conversations")))
+    paths = []
+    for field, value in given.items():
+        if not isinstance(value, str):
+            raise InputError(f"{field}: expected a path, found {value!r}")
+        paths.append(str(root_dir / value))
+    turns, opinion = _read_turns(entry.get("conversations")), None
+    if task.answer == "level":
+        if len(turns) != 1 or turns[0][1] not in LEVELS:
+            raise InputError(f"task {task.name} takes one question, answered by one of {', '.join(LEVELS)}")
+        opinion = read_opinion(entry.get("score"), entry.get("dataset"))
+    return TrainingItem(name, task, tuple(paths), turns, opinion)
 
 
 def _read_turns(conversations) -> tuple[tuple[str, str], ...]:
@@ -226,8 +243,8 @@ class TrainingSet(Dataset):
             except InputError as error:
                 broken = Broken(index, epoch + 1, item.id, path, str(error).removeprefix(f"{path}: "))
                 black = [self.preprocess(Image.new("RGB", (1, 1)))] * len(item.image_paths)
-                return Sample(index, item.id, Conversation(item.task, black, item.turns), broken)
-        return Sample(index, item.id, Conversation(item.task, images, item.turns))
+                return Sample(index, item.id, item.with_images(black), broken)
+        return Sample(index, item.id, item.with_images(images))
 
     def broken_among(self, indices: Iterable[int]) -> list[int]:
         """Those of the samples that cannot be read now."""
@@ -254,14 +271,17 @@ class MicroBatches:
     """What each micro batch of one rank holds, over all epochs: lists of (epoch, index).
 
     Every epoch is a new permutation, cut into global batches (the last, incomplete one is left out), each dealt
-    to the ranks in order. The samples of one update are dealt longest first, so that those of a micro batch, and
+    to the ranks in order. The samples of an update are dealt longest first, so that those of a micro batch, and
     those of the ranks, are of like length: the update is the same, as it averages over samples, with less padding.
+    Where a micro batch is a whole update, that saves nothing. A `window` of several updates then does: its samples
+    are cut into micro batches by length, and these are dealt to its updates at random.
 
     Args:
         lengths: of the samples' sequences, about; equal ones leave the order of the permutation.
         batch_size: samples of a micro batch of one rank.
         accumulation: micro batches of an update.
         start, stop: first micro batch, and the one after the last; counted from the first epoch's begin.
+        window: number of updates that share their samples. At 1, each keeps those of the permutation.
     """
 
     def __init__(
@@ -274,8 +294,9 @@ class MicroBatches:
         seed: int,
         start: int,
         stop: int,
+        window: int = 1,
     ):
-        self.lengths, self.batch_size, self.accumulation = lengths, batch_size, accumulation
+        self.lengths, self.batch_size, self.accumulation, self.window = lengths, batch_size, accumulation, window
         self.rank, self.world_size, self.seed, self.start, self.stop = rank, world_size, seed, start, stop
         self.per_epoch = len(lengths) // (batch_size * world_size)
 
@@ -292,15 +313,18 @@ class MicroBatches:
             yield [(epoch, index) for index in order[first : first + self.batch_size]]
 
     def dealt(self, epoch: int) -> list[int]:
-        """The epoch's order with the samples of each update longest first."""
+        """The epoch's order with the samples of each window cut by length, those of each update longest first."""
         order, dealt = self.order(epoch), []
-        global_batch, begin = self.batch_size * self.world_size, epoch * self.per_epoch
-        batch = 0
-        while batch < self.per_epoch:  # an update may begin in the epoch before and end in the next
-            behind = min(self.per_epoch, batch + self.accumulation - (begin + batch) % self.accumulation)
-            update = order[batch * global_batch : behind * global_batch]
-            dealt += sorted(update, key=lambda index: -self.lengths[index])
-            batch = behind
+        size = self.batch_size * self.world_size
+        numbers = range(epoch * self.per_epoch, (epoch + 1) * self.per_epoch)  # a window may end in the next epoch
+        for window, members in groupby(numbers, lambda number: number // (self.accumulation * self.window)):
+            updates = [number // self.accumulation for number in members]  # of each micro batch of the window
+            samples = order[len(dealt) : len(dealt) + len(updates) * size]
+            samples.sort(key=lambda index: -self.lengths[index])
+            pieces = list(range(len(updates)))
+            random.Random(f"{self.seed} {epoch} {window}").shuffle(pieces)
+            for _, piece in sorted(zip(updates, pieces, strict=True)):
+                dealt += samples[piece * size : (piece + 1) * size]
         return dealt
 
     def order(self, epoch: int) -> list[int]:

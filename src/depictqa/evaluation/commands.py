@@ -6,6 +6,7 @@ What only some calls need (scipy, matplotlib: over a second) is imported where i
 """
 
 import argparse
+import gc
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -30,7 +31,8 @@ def accuracy_command(task: str) -> None:
     parser.add_argument("--intervals", nargs="+", type=float, default=accuracy.BORDERS, help="borders, (low, high]")
     parser.add_argument("--by", default="severity", help="field of the true answers to group by in --json and --plot")
     parser.add_argument("--compare", help="answers of another model to the same questions: McNemar's test")
-    _add_common(parser, "count an answer without prediction as wrong")
+    add_common(parser, "count an answer without prediction as wrong")
+    _add_strict(parser)
     args = parser.parse_args()
 
     result = _evaluate(task, args.pred_path, args)
@@ -45,13 +47,13 @@ def accuracy_command(task: str) -> None:
     if near := result.near_misses:
         print(f"note: {args.pred_path}: {len(near)} answers differ from a class only by case, white space or a final dot; "
               f"accuracy is exact match: {some(near)}", file=sys.stderr)  # fmt: skip
-    _refuse(_faults(result.problems, args, args.pred_path))
+    refuse(faults_of(result.problems, args.pred_path, args.allow_missing, args.strict_original))
 
     comparison = None
     if other:
         from depictqa.evaluation.statistics import mcnemar
 
-        _refuse(_faults(other.problems, args, args.compare))
+        refuse(faults_of(other.problems, args.compare, args.allow_missing, args.strict_original))
         test = mcnemar(result, other)
         comparison = {"pred": args.compare, "accuracy": other.accuracy, **asdict(test)}
         print(f"Compared with {args.compare}: Accuracy {round(other.accuracy, 4)}, right alone {test.only_first} to "
@@ -79,7 +81,8 @@ def voting_command() -> None:
     parser.add_argument(
         "--skip_invalid", action="store_true", help="leave out answers other than 'Image A' and 'Image B'"
     )
-    _add_common(parser, "let a comparison without prediction cast no vote")
+    add_common(parser, "let a comparison without prediction cast no vote")
+    _add_strict(parser)
     args = parser.parse_args()
     if not len(args.test_paths) == len(args.pred_paths) == len(args.gt_paths):
         raise InputError("--test_paths, --pred_paths and --gt_paths: expected the same number of files")
@@ -91,6 +94,7 @@ def voting_command() -> None:
     results, faults = [], []
     for test_path, pred_path, gt_path in zip(args.test_paths, args.pred_paths, args.gt_paths):
         predictions, comparisons, opinions = read_items(pred_path), read_items(test_path), read_json(gt_path)
+        gc.freeze()  # a million values that stay: looking through them for garbage takes as long as counting the votes
         try:
             options = {"confidence": args.confidence, "skip_invalid": args.skip_invalid}
             result = srcc_plcc(predictions, comparisons, opinions, **options)
@@ -99,8 +103,8 @@ def voting_command() -> None:
             raise InputError(f"{pred_path}, {test_path}, {gt_path}: {error}") from None
         print("\n".join(lines))
         results.append(result)
-        faults += _faults(result.problems, args, pred_path)
-    _refuse(faults)
+        faults += faults_of(result.problems, pred_path, args.allow_missing, args.strict_original)
+    refuse(faults)
 
     if args.json:
         from depictqa.evaluation.summary import correlation_summary
@@ -122,10 +126,10 @@ def judge_command(version: str) -> None:
     parser = argparse.ArgumentParser(description=f"Scores of long answers by a language model ({version}).")
     parser.add_argument("--pred_path", required=True, help="answers of infer.py (.json or .jsonl)")
     parser.add_argument("--gt_path", required=True, help="items with id, answer and query")
-    parser.add_argument("--save_path", type=_json, required=True, help="the verdicts; run again to go on")
+    parser.add_argument("--save_path", type=json_path, required=True, help="the verdicts; run again to go on")
     parser.add_argument("--prompt_file", help="another prompt, with {question}, {reference} and {answer}")
     parser.add_argument("--allow_missing", action="store_true", help="judge what is there")
-    parser.add_argument("--json", type=_json, help="write the figures to this file, too")
+    parser.add_argument("--json", type=json_path, help="write the figures to this file, too")
     add_arguments(parser, max_tokens=512, temperature=0.0)
     args = parser.parse_args()
 
@@ -183,7 +187,7 @@ def choice_questions_command() -> None:
 
     parser = argparse.ArgumentParser(description="Multiple-choice benchmark -> questions for infer.py.")
     parser.add_argument("--gt_path", required=True, help="items with id, image, question, options and answer")
-    parser.add_argument("--save_path", type=_json, required=True, help="meta file to write (.json)")
+    parser.add_argument("--save_path", type=json_path, required=True, help="meta file to write (.json)")
     args = parser.parse_args()
     items = index_by_id(read_items(args.gt_path), args.gt_path)
     try:
@@ -221,20 +225,23 @@ def report_command() -> None:
     print(f"page: {args.save_path}")
 
 
-def _add_common(parser: argparse.ArgumentParser, allow_missing: str) -> None:
+def add_common(parser: argparse.ArgumentParser, allow_missing: str) -> None:
     parser.add_argument("--allow_missing", action="store_true", help=allow_missing)
+    parser.add_argument("--json", type=json_path, help="write all figures to this file, too")
+    parser.add_argument("--plot", type=picture_path, help=f"draw the figures into this file ({', '.join(PICTURES)})")
+
+
+def _add_strict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict_original", action="store_true", help="the original's figure, its faults included")
-    parser.add_argument("--json", type=_json, help="write all figures to this file, too")
-    parser.add_argument("--plot", type=_picture, help=f"draw the figures into this file ({', '.join(PICTURES)})")
 
 
-def _json(text: str) -> Path:
+def json_path(text: str) -> Path:
     if Path(text).suffix != ".json":
         raise argparse.ArgumentTypeError(f"{text}: expected a name that ends in .json")
     return Path(text)
 
 
-def _picture(text: str) -> Path:
+def picture_path(text: str) -> Path:
     if Path(text).suffix not in PICTURES:
         raise argparse.ArgumentTypeError(f"{text}: expected a name that ends in {' or '.join(PICTURES)}")
     return Path(text)
@@ -264,15 +271,15 @@ def _line(interval: accuracy.Interval) -> str:
     return line if interval.accuracy is None else f"{line}, Accuracy: {round(interval.accuracy, 4)}"
 
 
-def _faults(problems: Problems, args: argparse.Namespace, path: str) -> list[str]:
+def faults_of(problems: Problems, path: str, allow_missing: bool, strict_original: bool = False) -> list[str]:
     """Print what is worth a note; return what is a fault, a phrase each."""
-    faults = problems.faults(args.allow_missing)
-    notes = problems.notes() + (faults if args.strict_original else [])
+    faults = problems.faults(allow_missing)
+    notes = problems.notes() + (faults if strict_original else [])
     for note in notes:
         print(f"note: {path}: {note}", file=sys.stderr)
-    return [] if args.strict_original else [f"{path}: {fault}" for fault in faults]
+    return [] if strict_original else [f"{path}: {fault}" for fault in faults]
 
 
-def _refuse(faults: list[str]) -> None:
+def refuse(faults: list[str]) -> None:
     if faults:
         raise InputError("; ".join(faults))

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from depictqa.errors import InputError
 from depictqa.evaluation.accuracy import TASKS, Accuracy
 from depictqa.evaluation.correlation import Correlation, fit_logistic4
+from depictqa.evaluation.score import Scored
 from depictqa.evaluation.statistics import (
     OTHER,
     bootstrap_interval,
@@ -51,6 +52,14 @@ def correlation_figure(result: Correlation, title: str = "") -> Figure:
     """Scores against opinions with the fitted logistic, and the spread of SRCC over the references."""
     panels = [partial(_scatter, result=result), partial(_spread, result=result)]
     return _figure(panels, title or f"SRCC and PLCC over {len(result.references)} references")
+
+
+def score_figure(result: Scored, title: str = "") -> Figure:
+    """Scores against opinions, both with their error bars, and the fitted logistic; errors against error bars."""
+    panels = [partial(_scores, result=result)]
+    if result.error_bars is not None:
+        panels.append(partial(_errors, result=result))
+    return _figure(panels, title or f"Scores and opinions of {len(result.ids)} images")
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
@@ -153,3 +162,20 @@ def _spread(axes: Axes, result: Correlation) -> None:
     axes.yaxis.get_major_locator().set_params(integer=True)
     axes.axvline(result.srcc, color="black", linewidth=1)
     axes.set(xlabel="SRCC of a reference", ylabel="references", title=f"Mean SRCC {result.srcc:.3f}")
+
+
+def _scores(axes: Axes, result: Scored) -> None:
+    bars = {"xerr": np.nan_to_num(result.stds), "yerr": np.nan_to_num(result.opinion_stds)}
+    axes.errorbar(
+        result.scores, result.opinions, **bars, fmt="o", markersize=3, color=BLUE, ecolor=GREY, elinewidth=0.4
+    )
+    order = np.argsort(result.scores)
+    axes.plot(result.scores[order], result.mapped[order], color="black", linewidth=1, zorder=3)
+    axes.set(xlabel="score, with its error bar", ylabel="mean opinion score")
+    axes.set_title(f"SRCC {result.figures['srcc']:.3f}, PLCC {result.figures['plcc']:.3f}")
+
+
+def _errors(axes: Axes, result: Scored) -> None:
+    axes.scatter(result.stds, np.abs(result.mapped - result.opinions), s=6, color=BLUE, alpha=0.5, linewidths=0)
+    axes.set(xlabel="error bar of the score", ylabel="distance to the opinion, in its unit")
+    axes.set_title(f"Errors and error bars (SRCC {result.error_bars:.3f})")

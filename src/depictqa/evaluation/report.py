@@ -11,18 +11,17 @@ from pathlib import Path
 
 from depictqa.answers import read_items, read_json
 from depictqa.errors import InputError
-from depictqa.evaluation.accuracy import Accuracy, evaluate, split_words
-from depictqa.evaluation.correlation import CHOICES, Correlation, srcc_plcc
+from depictqa.evaluation.accuracy import Accuracy, evaluate
+from depictqa.evaluation.correlation import Correlation, srcc_plcc
 from depictqa.evaluation.joining import Problems
 from depictqa.evaluation.judge import VERSIONS, Judgement, Verdict
 from depictqa.evaluation.plots import accuracy_figure, correlation_figure, png_bytes
-from depictqa.evaluation.statistics import VOCABULARY, mcnemar
+from depictqa.evaluation.statistics import kind_of, mcnemar
 from depictqa.evaluation.summary import accuracy_summary, correlation_summary
 
 NAMES = {"single_distortion": "one distortion", "multi_distortion": "several distortions", "rating": "better image",
          "choice": "multiple choice", "voting": "voting", "detail": "long answers", "verdicts": "judge"}  # fmt: skip
 _VERDICT = set(Verdict.__dataclass_fields__)
-_WORDS = {name.lower() for name in VOCABULARY}
 
 
 @dataclass(frozen=True)
@@ -94,21 +93,6 @@ def collect(
         except InputError as error:
             sections.append(Section(path.name, "error", notes=[str(error)]))
     return sections
-
-
-def kind_of(answers: list[dict]) -> str:
-    """Which figures apply, from what the true answers look like."""
-    texts = [item.get("answer") for item in answers]
-    if all("options" in item for item in answers):
-        return "choice"
-    if not all(isinstance(text, str) for text in texts):
-        return "voting"
-    if all(text.strip() in CHOICES for text in texts):
-        return "rating"
-    names = [split_words(text) for text in texts]
-    if all(set(parts) <= _WORDS for parts in names):
-        return "multi_distortion" if any(len(parts) > 1 for parts in names) else "single_distortion"
-    return "detail"
 
 
 def _truth(path: Path) -> Truth:

@@ -6,10 +6,10 @@ Everything takes arrays or `Accuracy` results and returns numbers; `summary` put
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
 
 from depictqa.errors import InputError
-from depictqa.evaluation.accuracy import TASKS, Accuracy, Sample
+from depictqa.evaluation.accuracy import TASKS, Accuracy, Sample, split_words
+from depictqa.evaluation.correlation import CHOICES
 from depictqa.prompts import DISTORTIONS, NO_DISTORTION
 
 RESAMPLES = 10_000
@@ -17,6 +17,22 @@ CALIBRATION_BINS = 10
 OTHER = "(other)"  # a predicted text that is no class
 
 VOCABULARY = tuple(word.capitalize() for word in (*DISTORTIONS.values(), NO_DISTORTION))
+_WORDS = {name.lower() for name in VOCABULARY}
+
+
+def kind_of(answers: list[dict]) -> str:
+    """Which figures apply, from what the true answers look like."""
+    texts = [item.get("answer") for item in answers]
+    if all("options" in item for item in answers):
+        return "choice"
+    if not all(isinstance(text, str) for text in texts):
+        return "voting"
+    if all(text.strip() in CHOICES for text in texts):
+        return "rating"
+    names = [split_words(text) for text in texts]
+    if all(set(parts) <= _WORDS for parts in names):
+        return "multi_distortion" if any(len(parts) > 1 for parts in names) else "single_distortion"
+    return "detail"
 
 
 def bootstrap_interval(values: np.ndarray, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
@@ -149,6 +165,8 @@ def mcnemar(first: Accuracy, second: Accuracy) -> McNemar:
         InputError: the two have no question in common.
     """
     right: dict = {sample.id: _is_right(sample) for sample in first.samples}
+    from scipy.stats import binomtest
+
     pairs = [(right[sample.id], _is_right(sample)) for sample in second.samples if sample.id in right]
     if not pairs:
         raise InputError("the two prediction files answer no question in common")

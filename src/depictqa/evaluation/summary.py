@@ -38,15 +38,18 @@ def _group(value, group: Accuracy) -> dict:
 
 def correlation_summary(result: Correlation) -> dict:
     """The figures of a voting data set. The intervals are over references: as if others had been drawn."""
-    columns = {name: [getattr(one, name) for one in result.per_reference] for name in Agreement.__dataclass_fields__}
-    del columns["images"]
+    each = [one.figures() for one in result.per_reference]
+    columns = {name: [figures[name] for figures in each] for name in Agreement.FIGURES}
+    images = len(result.pooled.scores)
     return {
         "references": len(result.references),
-        "images": result.pooled.images,
+        "images": images,
         "mean": {name: _mean(values) for name, values in columns.items()},
         "interval95": {name: _interval(values) for name, values in columns.items()},
-        "pooled": asdict(result.pooled),
-        "per_reference": [{"name": r.name, **asdict(one)} for r, one in zip(result.references, result.per_reference)],
+        "pooled": {"images": images, **result.pooled.figures()},
+        "per_reference": [
+            {"name": one.name, "images": len(one.scores), **figures} for one, figures in zip(result.references, each)
+        ],
     }
 
 

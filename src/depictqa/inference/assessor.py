@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 import torch
 
 from depictqa.inference.confidence import SentenceModel, asks_for_a_word, brief_confidence, detail_confidence, is_brief
-from depictqa.inference.generation import Answer, Read, Sampling, generate
+from depictqa.inference.generation import generate
+from depictqa.inference.sampling import Completion, Sampling
+from depictqa.inference.session import PrefixCache
 from depictqa.model.depictqa import DepictQA
 from depictqa.model.fusion import Fused
 from depictqa.prompts import SINGLE_WORD_REQUEST, Task
@@ -28,7 +30,7 @@ class Question:
 
 @dataclass
 class Assessment:
-    answer: Answer
+    answer: Completion
     confidence: float | None = None
 
 
@@ -74,7 +76,7 @@ class Assessor:
         self.model = model.eval()
         self.sentence_model = sentence_model
         self.cache = FeatureCache()
-        self.read: Read = {}  # what the model has made of the texts that prompts begin with
+        self.prefix_cache: PrefixCache = {}
 
     @torch.inference_mode()
     def embed(self, questions: Sequence[Question]) -> list[list[torch.Tensor]]:
@@ -110,7 +112,7 @@ class Assessor:
         """
         embeds = self.embed(questions)
 
-        def follow_up(index: int, answer: Answer) -> Fused | None:
+        def follow_up(index: int, answer: Completion) -> Fused | None:
             question = self.follow_up(questions[index], answer)
             return None if question is None else self.fuse([question], [embeds[index]])[0]
 
@@ -118,20 +120,20 @@ class Assessor:
             self.model,
             self.fuse(questions, embeds),
             sampling,
-            read=self.read,
+            prefix_cache=self.prefix_cache,
             follow_up=follow_up if confidence else None,
         )
         confidences = [self.confidence(*pair) if confidence else None for pair in zip(questions, answers, strict=True)]
         return [Assessment(*pair) for pair in zip(answers, confidences, strict=True)]
 
-    def follow_up(self, question: Question, answer: Answer) -> Question | None:
+    def follow_up(self, question: Question, answer: Completion) -> Question | None:
         """What is to be asked, too, to know how sure an answer is: a brief one to a question that did not request a
         single word is as sure as the answer to the one that does."""
         if not self._is_brief(answer) or asks_for_a_word(question.query):
             return None
         return replace(question, query=question.query + SINGLE_WORD_REQUEST)
 
-    def confidence(self, question: Question, answer: Answer) -> float | None:
+    def confidence(self, question: Question, answer: Completion) -> float | None:
         """How sure an answer is, by its follow-up's where there is one; None where there is nothing to read it off."""
         answer = answer.second or answer
         if self._is_brief(answer):
@@ -141,5 +143,5 @@ class Assessor:
             return None
         return detail_confidence(answer, self.model.tokenizer, self.sentence_model)
 
-    def _is_brief(self, answer: Answer) -> bool:
+    def _is_brief(self, answer: Completion) -> bool:
         return is_brief(self.model.tokenizer.decode(answer.output_id))

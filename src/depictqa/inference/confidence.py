@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from depictqa.inference.generation import Answer
+from depictqa.inference.sampling import Completion
 from depictqa.model.tokenizer import Tokenizer
 from depictqa.prompts import Task
 
@@ -68,7 +68,7 @@ def _mean_before_end(tokens: Sequence[str], prob: Sequence[float], sep2: str) ->
     return float(np.mean([prob[i] for i in kept])) if kept else None
 
 
-def detail_confidence(answer: Answer, tokenizer: Tokenizer, sentence_model: SentenceModel) -> float | None:
+def detail_confidence(answer: Completion, tokenizer: Tokenizer, sentence_model: SentenceModel) -> float | None:
     """Confidence of a long answer: its most meaningful tokens' probabilities, averaged by meaning.
 
     A token's weight is 1 - cosine between the sentence embeddings of the answer with and without it

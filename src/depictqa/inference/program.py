@@ -5,19 +5,25 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from depictqa.config import Config, load_config, parse_overrides, require_file
 from depictqa.data.meta import read_questions
 from depictqa.errors import InputError
 from depictqa.inference.assessor import Assessor
-from depictqa.inference.generation import Sampling
 from depictqa.inference.runner import FIELDS, Job, Options, fingerprint, run
+from depictqa.inference.sampling import Sampling
 from depictqa.model.build import build_model, build_preprocessor, pick_device, pick_dtype
-from depictqa.model.folder import explain
+from depictqa.model.folder import check_files, explain
 from depictqa.model.identity import stamp
+from depictqa.model.llm import merge_lora
 from depictqa.prompts import get_task
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 
 def infer(
@@ -67,29 +73,44 @@ def build_sampling(config: Config) -> Sampling:
 
 def lazy_assessor(config: Config) -> Callable[[], Assessor]:
     """A function that loads the model on its first call. The files it needs are checked right away."""
-    for key in ("model.vision_encoder_path", "model.llm_path", "model.delta_path"):
-        require_file(config, key)
+    paths = [require_file(config, f"model.{key}") for key in ("vision_encoder_path", "llm_path", "delta_path")]
     device = pick_device(config.device)
-    needs_sentences = config.infer.output_confidence and config.infer.sentence_model is not None
-    sentence_path = require_file(config, "infer.sentence_model") if needs_sentences else None
+    sentence_model = None
+    if config.infer.output_confidence and config.infer.sentence_model is not None:
+        sentence_model = SentenceEncoder(require_file(config, "infer.sentence_model"), device)
 
     @functools.cache
     def load() -> Assessor:
-        model = build_model(config, device, pick_dtype(config.dtype, device))
-        model.llm.merge_adapter()
-        return Assessor(model, None if sentence_path is None else load_sentence_model(sentence_path, device))
+        model = build_model(config, device, pick_dtype(config.dtype, device, paths[1]))
+        merge_lora(model.llm)
+        return Assessor(model, sentence_model)
 
     return load
 
 
-def load_sentence_model(folder: Path, device: torch.device):
-    """A `SentenceTransformer`. Raises InputError with the file of the folder that is broken."""
-    from sentence_transformers import SentenceTransformer
+class SentenceEncoder:
+    """A `SentenceTransformer` that is imported and loaded when the first long answer needs it: many jobs have none.
 
-    try:
-        return SentenceTransformer(str(folder), device=str(device))
-    except Exception as error:  # a broken file may lead the libraries to any
-        raise explain(folder, "not a sentence model", error) from error
+    Raises:
+        InputError: a file of the folder cannot be read. Every file is checked here, before any question is answered.
+    """
+
+    def __init__(self, folder: Path, device: torch.device):
+        check_files(folder)
+        self._folder, self._device = folder, device
+
+    @functools.cached_property
+    def _model(self) -> "SentenceTransformer":
+        from sentence_transformers import SentenceTransformer
+
+        try:
+            return SentenceTransformer(str(self._folder), device=str(self._device))
+        except Exception as error:  # a broken file may lead the libraries to any
+            raise explain(self._folder, "not a sentence model", error) from error
+
+    def encode(self, sentences: list[str], **options) -> np.ndarray:
+        """Embeddings [sentences, width]; `options` are those of `SentenceTransformer.encode`."""
+        return self._model.encode(sentences, **options)
 
 
 def _listed(from_command_line, from_config, flag: str) -> list[str]:

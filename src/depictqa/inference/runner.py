@@ -23,7 +23,7 @@ from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.errors import InputError
 from depictqa.files import append
 from depictqa.inference.assessor import Assessor, Question
-from depictqa.inference.generation import Sampling
+from depictqa.inference.sampling import Sampling
 from depictqa.prompts import Task
 
 FIELDS = (

@@ -18,6 +18,7 @@ from depictqa.model.llm import PROJECTIONS, add_lora, as_folder, load_llm
 from depictqa.model.siglip import load_siglip
 from depictqa.model.tokenizer import load_tokenizer
 from depictqa.model.vision import VisionEncoder
+from depictqa.model.weights import stored_dtype
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 ENCODERS: dict[str, Callable[[Path, str], VisionEncoder]] = {  # `model_type` of a Hugging Face folder's config.json
@@ -41,13 +42,18 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """`auto` is bf16 on a GPU that has it, fp16 on an older one, fp32 elsewhere."""
+def pick_dtype(name: str, device: torch.device, llm_path: str | Path) -> torch.dtype:
+    """`auto` is fp32 but on cuda, where fp16 weights stay fp16, and others become bf16 (fp16 on a GPU without it).
+
+    fp16 weights that LoRA is merged into lose more in bf16, which has three bits less: of small updates, a large part.
+    """
     if name != "auto":
         return DTYPES[name]
     if device.type != "cuda":
         return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if stored_dtype(as_folder(llm_path)) == torch.float16 or not torch.cuda.is_bf16_supported():
+        return torch.float16
+    return torch.bfloat16
 
 
 def build_preprocessor(config: Config) -> ImagePreprocessor:
@@ -74,8 +80,8 @@ def build_model(config: Config, device: torch.device, dtype: torch.dtype, delta:
         )
     model = assemble(
         config,
-        vision_encoder.to(dtype),
-        load_llm(paths["llm_path"], dtype),
+        vision_encoder.to(device, dtype),
+        load_llm(paths["llm_path"], dtype, device),
         load_tokenizer(as_folder(paths["llm_path"])),
     )
     if delta:

@@ -142,7 +142,11 @@ def describe_openai_vit(width: int, layers: int, patch_size: int, image_size: in
 
 
 def _from_openai(state: dict[str, torch.Tensor], path: Path) -> tuple[CLIPVisionConfig, dict[str, torch.Tensor]]:
-    visual = {key.removeprefix("visual."): value.float() for key, value in state.items() if key.startswith("visual.")}
+    visual = {
+        key.removeprefix("visual."): value.to(torch.float32, copy=True)
+        for key, value in state.items()
+        if key.startswith("visual.")
+    }
     if not {"conv1.weight", "positional_embedding", "proj"} <= set(visual):
         raise InputError(f"{path}: expected OpenAI's CLIP weights with keys 'visual.*', found {list(state)[:3]}")
     width, _, patch_size, _ = visual["conv1.weight"].shape

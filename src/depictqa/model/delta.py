@@ -4,14 +4,13 @@ Key names are the published format: `vision_proj.*`, `abstractor.query_embeds`, 
 `llm.base_model.model.model.layers.N.self_attn.{q,k,v,o}_proj.lora_{A,B}.default.weight`.
 """
 
-import os
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from depictqa.errors import InputError
-from depictqa.model.weights import load_torch_file
+from depictqa.model.weights import load_torch_file, save_torch_file
 
 
 def delta_keys(model: nn.Module) -> list[str]:
@@ -63,20 +62,10 @@ def _hint(missing: list[str], foreign: list[str]) -> str:
 
 
 def save_delta(model: nn.Module, path: str | Path, dtype: torch.dtype | None = None) -> None:
-    """Write the delta, whole or not at all: temporary file, fsync, rename. `dtype` None keeps the model's."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write the delta, whole or not at all. `dtype` None keeps the model's. Raises InputError: it cannot be written."""
     delta = {
         key: tensor.detach().to("cpu", dtype or tensor.dtype)
         for key, tensor in model.state_dict().items()
         if belongs_to_delta(key)
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            torch.save(delta, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)  # a full disk needs its room back
+    save_torch_file(path, delta)

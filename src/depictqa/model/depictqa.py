@@ -4,37 +4,31 @@ Parts are passed in; `build_model` wires them from a config. Attribute names (`v
 are the file format of released deltas: see `model.delta`.
 """
 
+import functools
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from peft import PeftModel
 from torch import nn
-from torch.nn import functional as F
 
 from depictqa.data.training import Conversation
 from depictqa.model.abstractor import Abstractor
 from depictqa.model.fusion import Fused, collate, for_training
-from depictqa.model.tokenizer import Tokenizer
+from depictqa.model.tokenizer import Tokenizer, first_ids
 from depictqa.model.vision import VisionEncoder
-from depictqa.prompts import FORMATS, Task, render, render_answer, render_question
+from depictqa.prompts import FORMATS, LEVELS, Task, render, render_answer, render_question
 
 LEAST_SHARE = 0.75  # pictures share a pass through the ViT if the smaller has this share of the larger's pixels
 
 
-class TrainingOutput(NamedTuple):  # a tuple: DeepSpeed looks for the loss in it
-    loss: torch.Tensor  # scalar: mean over samples of each sample's mean over its targets
-    sample_losses: torch.Tensor  # [B], detached like all below
-    sample_correct: torch.Tensor  # [B]: targets predicted right
-    sample_targets: torch.Tensor  # [B]: number of targets
+class Predictions(NamedTuple):
+    """What a batch's answers are predicted from: T target tokens, sample by sample, of B samples."""
 
-    @property
-    def correct(self) -> torch.Tensor:
-        return self.sample_correct.sum()
-
-    @property
-    def targets(self) -> torch.Tensor:
-        return self.sample_targets.sum()
+    logits: torch.Tensor  # [T, V], fp32
+    targets: torch.Tensor  # [T]: token ids
+    rows: torch.Tensor  # [T]: the sample of each target, ascending
+    counts: torch.Tensor  # [B]: targets of each sample; 0 for one that was cut before its answer
 
 
 class DepictQA(nn.Module):
@@ -76,6 +70,11 @@ class DepictQA(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.vision_proj.weight.device
+
+    @functools.cached_property
+    def level_ids(self) -> list[int]:
+        """The first token of each word of LEVELS, as an answer. Raises InputError where two words begin alike."""
+        return first_ids(self.tokenizer, [render_answer(level, self.format) for level in LEVELS])
 
     @property
     def embed_tokens(self) -> nn.Embedding:
@@ -132,34 +131,24 @@ class DepictQA(nn.Module):
             room = None if room is None else room - len(ids)
         return fused
 
-    def forward(self, conversations: Sequence[Conversation]) -> TrainingOutput:
-        """Loss of a batch of conversations with any mix of tasks, numbers of images and sizes."""
+    def forward(self, conversations: Sequence[Conversation]) -> Predictions:
+        """Predict the answers of a batch of conversations with any mix of tasks, numbers of images and sizes."""
         images = [image for conversation in conversations for image in conversation.images]
         embeds: Iterator[torch.Tensor] = iter(self.embed_images(images))
         fused = [self.fuse_conversation(c, [next(embeds) for _ in c.images]) for c in conversations]
         batch = for_training(fused, collate(fused, self.embed_tokens, padding_side="right"))
-        llama = self.llm.get_base_model()
+        llama: Any = self.llm.get_base_model()  # or a relative: all of `llm.FAMILIES` have `model` and `lm_head`
         hidden = llama.model(
             inputs_embeds=batch.inputs_embeds,
             attention_mask=batch.mask,
             position_ids=batch.position_ids,
             use_cache=False,
-        ).last_hidden_state[batch.rows, batch.places]  # [targets of the batch, D]
+        ).last_hidden_state[batch.rows, batch.places]  # [T, D]
         targets, rows, counts = (
             values.to(hidden.device, non_blocking=True)
             for values in (batch.targets, batch.rows, batch.rows.bincount(minlength=len(fused)))
         )
-        logits = llama.lm_head(hidden).float()  # [targets, V]
-        losses = F.cross_entropy(logits, targets, reduction="none")
-        sums = losses.new_zeros(len(fused)).index_add(0, rows, losses)  # [B]
-        sample_losses = sums / counts.clamp(min=1)  # a prompt cut before its answer has no target
-        hits = (logits.argmax(-1) == targets).long()
-        return TrainingOutput(
-            loss=sample_losses.mean(),
-            sample_losses=sample_losses.detach(),
-            sample_correct=torch.zeros_like(counts).index_add(0, rows, hits),
-            sample_targets=counts,
-        )
+        return Predictions(llama.lm_head(hidden).float(), targets, rows, counts)
 
 
 def _similar_sizes(images: Sequence[torch.Tensor], least_share: float = LEAST_SHARE) -> list[list[int]]:

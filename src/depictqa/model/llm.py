@@ -8,17 +8,20 @@ import warnings
 from pathlib import Path
 
 import torch
+from accelerate import init_empty_weights
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
-from transformers.utils import logging as transformers_logging
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
 
 from depictqa.errors import InputError
 from depictqa.model.dropout import Dropout
 from depictqa.model.folder import MODEL_FILES, check_complete, check_json, explain
+from depictqa.model.weights import fill, weight_files
 
 logger = logging.getLogger(__name__)
 
+CPU = torch.device("cpu")
 PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 FAMILIES = {  # `model_type` of config.json -> linear layers that LoRA may adapt
     "llama": PROJECTIONS,
@@ -27,24 +30,37 @@ FAMILIES = {  # `model_type` of config.json -> linear layers that LoRA may adapt
 }
 
 
-def load_llm(path: str | Path, dtype: torch.dtype) -> PreTrainedModel:
-    """Load a frozen causal LM. Weights are read safely: safetensors, or `.bin` shards with weights_only.
+def load_llm(path: str | Path, dtype: torch.dtype, device: torch.device = CPU) -> PreTrainedModel:
+    """Load a frozen causal LM onto a device, file by file. Weights are read safely: safetensors, or `.bin` with weights_only.
 
     Raises:
         InputError: the folder holds no model of `FAMILIES`, or a file of it is broken.
     """
     folder = as_folder(path)
+    llm = empty_llm(folder, dtype)
+    missing = fill(llm, weight_files(folder), device, dtype)
+    llm.tie_weights(missing_keys=missing)  # takes tied weights out of `missing`
+    check_complete(folder, missing)
+    return llm.to(device)  # what is no weight: the frequencies of rotary positions
+
+
+def empty_llm(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+    """The model that a folder's config.json describes, its weights on the meta device. Raises InputError."""
     check_json(folder, MODEL_FILES)
-    transformers_logging.disable_progress_bar()
     try:
-        llm, found = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, attn_implementation="sdpa", output_loading_info=True
-        )
+        config = AutoConfig.from_pretrained(folder)
+        if config.model_type not in FAMILIES:
+            raise InputError(f"{folder}: expected a model of type {', '.join(FAMILIES)}; found {config.model_type}")
+        if getattr(config, "quantization_config", None):
+            raise InputError(
+                f"{folder}: the weights are quantized; expected fp32, bf16 or fp16 weights, or a GGUF file"
+            )
+        with init_empty_weights(include_buffers=False):
+            llm = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
+    except InputError:
+        raise
     except Exception as error:  # a broken file may lead transformers to any
         raise explain(folder, "no language model found", error) from error
-    check_complete(folder, set(found["missing_keys"]))
-    if llm.config.model_type not in FAMILIES:
-        raise InputError(f"{path}: expected a model of type {', '.join(FAMILIES)}; found {llm.config.model_type}")
     return llm.eval().requires_grad_(False)
 
 
@@ -60,6 +76,32 @@ def add_lora(llm: PreTrainedModel, rank: int, alpha: float, dropout: float, targ
         if isinstance(module, LoraLayer):
             module.lora_dropout.update({name: Dropout(dropout) for name in module.lora_dropout if dropout})
     return model
+
+
+@torch.no_grad()
+def merge_lora(llm: PeftModel) -> None:
+    """Add LoRA's updates to the weights, for good; plain layers take the place of the adapted ones.
+
+    Updates are small beside the weights: each sum is made in float32, layer by layer, and rounded once.
+    """
+    base = llm.get_base_model()
+    for name, layer in lora_layers(base).items():
+        plain = layer.get_base_layer()
+        plain.weight.copy_(plain.weight.float() + lora_update(layer))
+        parent, _, child = name.rpartition(".")
+        setattr(base.get_submodule(parent), child, plain)
+
+
+def lora_layers(base: nn.Module) -> dict[str, LoraLayer]:
+    """The adapted layers of a model by their names in it, which are those of its weights' files."""
+    return {name: module for name, module in base.named_modules() if isinstance(module, LoraLayer)}
+
+
+def lora_update(layer: LoraLayer) -> torch.Tensor:
+    """What LoRA adds to a weight: scaling * B A, [out, in] in float32."""
+    (adapter,) = layer.scaling
+    a, b = (part[adapter].weight.float() for part in (layer.lora_A, layer.lora_B))  # [rank, in], [out, rank]
+    return layer.scaling[adapter] * (b @ a)
 
 
 def as_folder(path: str | Path) -> Path:

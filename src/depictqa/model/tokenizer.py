@@ -20,6 +20,7 @@ from depictqa.errors import InputError
 from depictqa.model.folder import TOKENIZER_FILES, check_json, read_json
 
 _SPACE = "▁"
+_ModelProto = sentencepiece_model_pb2.ModelProto  # pyright: ignore[reportAttributeAccessIssue]  # made by protobuf on import
 
 
 class Tokenizer(Protocol):
@@ -28,15 +29,19 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a piece of text; special tokens in it are recognised, none are added."""
+        ...
 
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """The text of token ids."""
+        ...
 
     def token_texts(self, ids: Sequence[int]) -> list[str]:
         """What each token adds to the text, its leading space included; special tokens as they are written."""
+        ...
 
     def token_id(self, text: str) -> int | None:
         """The id of the special token that is written `text`, or None if it is not one token."""
+        ...
 
 
 class SentencePieceTokenizer:
@@ -50,15 +55,16 @@ class SentencePieceTokenizer:
 
     def __init__(self, model_path: str | Path, legacy: bool):
         try:
-            proto = sentencepiece_model_pb2.ModelProto.FromString(Path(model_path).read_bytes())
+            proto = _ModelProto.FromString(Path(model_path).read_bytes())
             self._model = sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())
             proto.normalizer_spec.add_dummy_prefix = False
             self._bare = sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString())
         except (OSError, RuntimeError, DecodeError) as error:
             raise InputError(f"{model_path}: not a sentencepiece model ({error})") from None
         self.legacy = legacy
-        self.bos_token_id, self.eos_token_id = self._model.bos_id(), self._model.eos_id()
-        ids = (self._model.unk_id(), self.bos_token_id, self.eos_token_id)
+        self.bos_token_id: int | None = self._model.bos_id()
+        self.eos_token_id: int = self._model.eos_id()
+        ids = (self._model.unk_id(), self._model.bos_id(), self._model.eos_id())
         self._special_ids = {self._model.id_to_piece(i): i for i in ids}
         self._special_pattern = re.compile("(" + "|".join(map(re.escape, self._special_ids)) + ")")
 
@@ -132,6 +138,22 @@ class TransformersTokenizer:
         ids = self.encode(text)
         is_special = len(ids) == 1 and ids[0] in self._tokenizer.all_special_ids
         return ids[0] if is_special else None
+
+
+def first_ids(tokenizer: Tokenizer, texts: Sequence[str]) -> list[int]:
+    """The first token of each text, by which one answer of several is told from the others.
+
+    Raises:
+        InputError: two texts begin with the same token.
+    """
+    ids = [tokenizer.encode(text)[0] for text in texts]
+    if len(set(ids)) < len(ids):
+        begins = ", ".join(f"{text.split()[0]} by {id}" for text, id in zip(texts, ids, strict=True))
+        raise InputError(
+            f"the tokenizer of model.llm_path does not tell the levels of a score apart by their first token: {begins}; "
+            "scores need another language model"
+        )
+    return ids
 
 
 def load_tokenizer(folder: str | Path) -> Tokenizer:

@@ -66,9 +66,10 @@ def assign(parts: Sequence[str | bytes]) -> tuple[dict[str, bytes], str]:
     question = before + texts
     if not any(slots) and len(slots) in BY_COUNT:
         slots = _by_count(BY_COUNT[len(slots)], before, question)
-    if None in slots or len(set(slots)) < len(slots):
+    named = dict.fromkeys(slot for slot in slots if slot)
+    if len(named) < len(pictures):
         raise _unclear("some have a label and some have none, two have the same, or there are more than three")
-    return dict(zip(slots, (file for _, file in pictures), strict=True)), " ".join(question)
+    return dict(zip(named, (file for _, file in pictures), strict=True)), " ".join(question)
 
 
 def _read_label(texts: Sequence[str]) -> tuple[str | None, list[str]]:

@@ -176,7 +176,8 @@ async def read_ask(request: Request) -> tuple[Ask, dict[str, bytes]]:
         raise Refused(
             415, "wrong_content_type", "expected multipart/form-data: question, and pictures as files ref, a, b"
         )
-    fields: dict[str, str | list[str]] = {"stop": []}  # the one that may be there several times
+    fields: dict[str, str] = {}
+    stop: list[str] = []  # the one that may be there several times
     pictures: dict[str, bytes] = {}
     try:
         async with request.form(max_files=len(PICTURES), max_fields=20, max_part_size=100_000) as form:
@@ -184,8 +185,8 @@ async def read_ask(request: Request) -> tuple[Ask, dict[str, bytes]]:
                 if isinstance(value, UploadFile) != (name in PICTURES):
                     expected = "a picture's bytes as a file" if name in PICTURES else "no file; pictures are ref, a, b"
                     raise Refused(400, "invalid_field", f"{name[:40]}: expected {expected}")
-                if name == "stop":
-                    fields[name] += [value] if value else []
+                if name == "stop" and isinstance(value, str):
+                    stop += [value] if value else []
                 elif name in fields or name in pictures:
                     raise Refused(400, "invalid_field", f"{name[:40]}: given twice; expected one")
                 elif not isinstance(value, UploadFile):
@@ -196,7 +197,9 @@ async def read_ask(request: Request) -> tuple[Ask, dict[str, bytes]]:
         raise Refused(400, "invalid_form", f"the form cannot be read ({error.detail})") from None
     check_pictures(pictures)
     check_names(fields, Ask.model_fields)
-    return make_ask({name: value for name, value in fields.items() if value}), pictures  # empty: a form's way of null
+    return make_ask(
+        {name: value for name, value in (fields | {"stop": stop}).items() if value}
+    ), pictures  # empty: a form's way of null
 
 
 def check_pictures(pictures: Mapping[str, bytes]) -> None:

@@ -32,7 +32,7 @@ def main() -> None:
     settings = config.gradio
     prepare_page(settings.host, asks_outside=bool(settings.moderate or settings.share))
 
-    import gradio  # reads the environment as it is imported
+    from gradio.themes import Soft  # gradio reads the environment as it is imported
 
     from depictqa.serve.page.client import Client, HeldPictures
     from depictqa.serve.page.gate import Gate, routes
@@ -54,7 +54,7 @@ def main() -> None:
         server_port=settings.port,
         share=settings.share,
         app_kwargs={"middleware": [Middleware(Gate)], "routes": routes(pictures)},
-        theme=gradio.themes.Soft(font=FONTS, font_mono=("ui-monospace", "monospace")),
+        theme=Soft(font=FONTS, font_mono=("ui-monospace", "monospace")),
         css=STYLE,
         footer_links=[],
         state_session_capacity=SESSIONS,

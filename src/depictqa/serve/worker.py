@@ -10,12 +10,13 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
 
 from depictqa.config import WorkerSettings, load_config, load_serve_config, parse_overrides
-from depictqa.environment import check_key_log, check_temporary_folder
+from depictqa.environment import check_key_log, check_temporary_folder, importing_torch
 from depictqa.errors import exit_cleanly
 from depictqa.serve.keys import LIVENESS, RequireKey, bearer, read_keys
 from depictqa.serve.protocol import (
@@ -76,7 +77,6 @@ class Worker:
             InputError: a picture cannot be read.
         """
         from depictqa.inference.assessor import Question
-        from depictqa.inference.generation import Sampling
 
         def decode(name: str):
             return self.preprocess.load(pictures[name], name=NAMES[name], max_memory=MAX_DECODING_BYTES)
@@ -89,19 +89,20 @@ class Worker:
                 images = [await run_in_threadpool(decode, _NAME_OF[field]) for field in task.fields]
         finally:
             self._preparing -= 1
-        given = (ask.temperature, ask.top_p, ask.max_tokens)
-        kept = (self.defaults.temperature, self.defaults.top_p, self.defaults.max_new_tokens)
-        values = (default if value is None else value for value, default in zip(given, kept, strict=True))
-        sampling = Sampling(*values, stop=tuple(ask.stop or ()), seed=ask.seed)
+        asked = {"temperature": ask.temperature, "top_p": ask.top_p, "max_new_tokens": ask.max_tokens}
+        given = {name: value for name, value in asked.items() if value is not None}
+        sampling = replace(self.defaults, **given, stop=tuple(ask.stop or ()), seed=ask.seed)
         return Question(task, tuple(images), ask.plain_question), sampling
 
     async def answer(self, question, sampling, confidence: bool) -> AsyncGenerator[str, None]:
         """Lines of JSON. The first is there once the question is taken on; closing it gives the slot back."""
-        from depictqa.serve.worker_engine import Job
+        from depictqa.serve.worker_engine import EngineRequest
 
         loop, chunks = asyncio.get_running_loop(), asyncio.Queue()
-        job = Job(question, sampling, confidence, lambda chunk: loop.call_soon_threadsafe(chunks.put_nowait, chunk))
-        self.engine.submit(job)
+        request = EngineRequest(
+            question, sampling, confidence, lambda chunk: loop.call_soon_threadsafe(chunks.put_nowait, chunk)
+        )
+        self.engine.submit(request)
         try:
             chunk = Chunk()
             while True:
@@ -114,7 +115,7 @@ class Worker:
                 with suppress(TimeoutError):  # then the last line goes out once more
                     chunk = await asyncio.wait_for(chunks.get(), PING_SECONDS)
         finally:
-            self.engine.leave(job)
+            self.engine.leave(request)
 
 
 def build_app(worker: Worker, secret: tuple[str, ...] = ()):
@@ -170,11 +171,12 @@ def main() -> None:
     check_key_log()
     check_temporary_folder()
 
-    from PIL import Image
+    with importing_torch():  # only now: --help is instant
+        from PIL import Image
 
-    from depictqa.inference.program import build_sampling, lazy_assessor  # torch loads only now: --help is instant
-    from depictqa.model.build import build_preprocessor
-    from depictqa.serve.worker_engine import Engine
+        from depictqa.inference.program import build_sampling, lazy_assessor
+        from depictqa.model.build import build_preprocessor
+        from depictqa.serve.worker_engine import Engine
 
     get_assessor = lazy_assessor(config)  # absent weights are said before anything is done
     settings, secret = serve.worker, read_keys(serve.secret_file, "secret_file")

@@ -1,8 +1,8 @@
 """One thread that answers questions with a model, all in one batch; each streams its own answer.
 
 A waiting question joins the batch as soon as a slot is free, at the next token, and leaves it with its own last token or
-with its client. A question that is asked only for a confidence takes the place of the one it belongs to, at the next
-token; what both begin with is not read again. The slots in use are the jobs in work, so that none can leak.
+with its client. A follow-up, which is asked only for a confidence, keeps the slot of the question it belongs to. The
+slots in use are the requests in work, so that none can leak.
 """
 
 import logging
@@ -14,29 +14,28 @@ from dataclasses import dataclass, field
 import torch
 
 from depictqa.inference.assessor import Assessor, Question
-from depictqa.inference.generation import Answer, Decoder, Ends, Sampling
+from depictqa.inference.sampling import Completion, Sampling
+from depictqa.inference.session import Row, Session
 from depictqa.serve.protocol import Chunk, Problem, Refused, Usage
 
 log = logging.getLogger("depictqa.worker")
 
 
 @dataclass(eq=False)
-class Job:
+class EngineRequest:
     """A question in work. `emit` gets every chunk of its answer, on the engine's thread."""
 
     question: Question
     sampling: Sampling
     wants_confidence: bool
     emit: Callable[[Chunk], None]
-    embeds: list[torch.Tensor] = field(default_factory=list)  # of its pictures
-    answer: Answer = field(default_factory=Answer)
+    embeds: list[torch.Tensor] = field(default_factory=list)  # of its images, each [N, D]
     prompt_tokens: int = 0
-    follow_up: Question | None = None  # asked after the answer, for its confidence
     left: bool = False  # its client is gone
 
 
 class Engine:
-    """Answers jobs.
+    """Answers requests.
 
     Args:
         slots: questions in work at a time.
@@ -46,14 +45,12 @@ class Engine:
 
     def __init__(self, assessor: Assessor, slots: int, max_waiting: int, interval: int):
         self.assessor, self.slots, self.max_waiting, self.interval = assessor, slots, max_waiting, interval
-        self._ends = Ends(assessor.model.tokenizer, assessor.model.format.sep2)
-        self._waiting: deque[Job] = deque()
-        self._running: set[Job] = set()
-        self._to_follow_up: list[Job] = []  # running ones, whose follow-up is next
-        self._decoder = Decoder(assessor.model, read=assessor.read)  # its rows are the other running jobs
+        self._waiting: deque[EngineRequest] = deque()
+        self._running: set[EngineRequest] = set()
+        self._session = Session(assessor.model, assessor.prefix_cache)  # its keys are the running requests
         self._changed = threading.Condition()
         self._closed = False
-        self.answered = self.generated = self.largest_batch = 0  # jobs, tokens, jobs at a time
+        self.answered = self.generated = self.largest_batch = 0  # requests, tokens, requests at a time
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
 
@@ -70,24 +67,24 @@ class Engine:
         if max(self.waiting, self.running + self.waiting + coming - self.slots) >= self.max_waiting:
             raise Refused(429, "busy", f"{self.max_waiting} questions are waiting already; try again in a moment")
 
-    def submit(self, job: Job) -> None:
-        """Take a job on. Raises Refused (429) when too many wait."""
+    def submit(self, request: EngineRequest) -> None:
+        """Take a request on. Raises Refused (429) when too many wait."""
         with self._changed:
             if self._closed:
                 raise Refused(503, "stopping", "this worker is stopping")
             self.check_room()
-            self._waiting.append(job)
+            self._waiting.append(request)
             self._changed.notify()
 
-    def leave(self, job: Job) -> None:
-        """Nobody reads this job's answer any more. Harmless when it is over."""
+    def leave(self, request: EngineRequest) -> None:
+        """Nobody reads this request's answer any more. Harmless when it is over."""
         with self._changed:
-            job.left = True
-            if job in self._waiting:
-                self._waiting.remove(job)
+            request.left = True
+            if request in self._waiting:
+                self._waiting.remove(request)
 
     def close(self) -> None:
-        """Stop; jobs in work are told so."""
+        """Stop; requests in work are told so."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -102,106 +99,82 @@ class Engine:
                 free = self.slots - self.running
                 new = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
                 self._running.update(new)
-            followed, self._to_follow_up = [job for job in self._to_follow_up if job in self._running], []
-            if new or followed:
-                self._start(new, followed)
-            self._advance()
+            try:
+                self._start(new)
+                self._advance()
+            except Exception as error:  # whatever it is, the worker goes on with the others
+                lost = [request for request in self._running if request not in self._session]
+                self._break(lost or list(self._running), error)  # those that the error hit, or nobody knows whom it hit
         self._fail([*self._waiting, *self._running], Problem(code="stopping", message="this worker was stopped"))
 
-    def _start(self, new: list[Job], followed: list[Job]) -> None:
-        """Read the prompts of new jobs and of follow-ups; if that fails, the others in work go on."""
-        jobs = new + followed
-        try:
-            for job, embeds in zip(new, self.assessor.embed([job.question for job in new]), strict=True):
-                job.embeds = embeds
-            questions = [job.follow_up or job.question for job in jobs]
-            prompts = self.assessor.fuse(questions, [job.embeds for job in jobs])
-            samplings = [job.sampling.of_follow_up if job.follow_up else job.sampling for job in jobs]
-            rows = self._decoder.prefill(dict(zip(jobs, zip(prompts, samplings, strict=True), strict=True)))
-            for job, prompt in zip(new, prompts, strict=False):  # new ones come first
-                job.prompt_tokens = len(prompt)
-        except Exception as error:  # whatever it is, the worker goes on with the next question
-            return self._broken(jobs, error)
+    def _start(self, new: Sequence[EngineRequest]) -> None:
+        """Read the prompts of new requests."""
+        if not new:
+            return
+        for request, embeds in zip(new, self.assessor.embed([request.question for request in new]), strict=True):
+            request.embeds = embeds
+        prompts = self.assessor.fuse([request.question for request in new], [request.embeds for request in new])
+        for request, prompt in zip(new, prompts, strict=True):
+            request.prompt_tokens = len(prompt)
+        self._session.join({r: (prompt, r.sampling) for r, prompt in zip(new, prompts, strict=True)})
         self.largest_batch = max(self.largest_batch, self.running)
-        try:
-            self._decoder.join(rows)
-        except Exception as error:
-            self._break_all(error)
 
     def _advance(self) -> None:
-        """One token for every job."""
-        left = {job for job in self._running if job.left}
-        self._running -= left
-        try:
-            self._decoder.drop(left)
-            step = self._decoder.step()
-        except Exception as error:
-            return self._break_all(error)
-        self.generated += len(step)
-        for token in step:
-            job = token.row
-            answer = job.answer.second or job.answer
-            answer.output_id.append(token.id)
-            answer.prob.append(token.prob)
-            if answer is job.answer and not token.is_last and len(answer.output_id) % self.interval == 0:
-                job.emit(Chunk(text=self._text(job, is_whole=False)))
-            answer.finish_reason = token.finish_reason
-        ended = [token.row for token in step if token.is_last]
-        for job in ended:
+        """One token for every request."""
+        self._end([request for request in self._running if request.left])
+        rows = self._session.step()
+        self.generated += len(rows)
+        for row in rows:
+            request: EngineRequest = row.key
+            if request.left:
+                continue
             try:
-                self._finish(job)
+                if row.has_ended:
+                    self._finish(request, row)
+                elif row.answer.second is None and len(row.answer.output_id) % self.interval == 0:
+                    ids, stop = row.answer.output_id, request.sampling.stop
+                    request.emit(Chunk(text=self._session.stop_criteria.text_of(ids, stop, is_whole=False)))
             except Exception as error:
-                self._broken([job], error)
-        try:
-            self._decoder.drop([job for job in ended if job not in self._to_follow_up])  # room for what is read next
-        except Exception as error:
-            self._break_all(error)
+                self._break([request], error)
 
-    def _finish(self, job: Job) -> None:
-        """A job's answer is whole, or its follow-up's."""
-        if job.left:
-            self._running.discard(job)
-            return
-        if job.follow_up is None:
-            job.answer.text = self._text(job)
-            job.emit(Chunk(text=job.answer.text))  # the answer is there before its confidence, which may take a moment
-            if job.wants_confidence:
-                job.follow_up = self.assessor.follow_up(job.question, job.answer)
-            if job.follow_up is not None:
-                job.answer.second = Answer()
-                self._to_follow_up.append(job)
+    def _finish(self, request: EngineRequest, row: Row) -> None:
+        """A request's answer is whole, or its follow-up's."""
+        answer = row.answer
+        if answer.second is None:
+            request.emit(Chunk(text=answer.text))  # the answer is there before its confidence, which may take a moment
+            follow_up = self.assessor.follow_up(request.question, answer) if request.wants_confidence else None
+            if follow_up is not None:
+                (prompt,) = self.assessor.fuse([follow_up], [request.embeds])
+                self._session.follow_up(request, prompt)
                 return
-        confidence = self.assessor.confidence(job.question, job.answer) if job.wants_confidence else None
-        texts = self.assessor.model.tokenizer.token_texts(job.answer.output_id)
-        last = Chunk(
-            text=job.answer.text,
-            done=True,
-            confidence=confidence,
-            tokens=list(zip(texts, job.answer.prob, strict=True)),
-            finish_reason=job.answer.finish_reason,
-            usage=Usage(prompt_tokens=job.prompt_tokens, completion_tokens=len(job.answer.output_id)),
-        )
-        self._running.discard(job)
-        job.emit(last)
+        confidence = self.assessor.confidence(request.question, answer) if request.wants_confidence else None
+        self._end([request])
+        request.emit(self._last_chunk(request, answer, confidence))
         self.answered += 1
 
-    def _text(self, job: Job, is_whole: bool = True) -> str:
-        return self._ends.text_of(job.answer.output_id, job.sampling.stop, is_whole)
+    def _last_chunk(self, request: EngineRequest, answer: Completion, confidence: float | None) -> Chunk:
+        texts = self.assessor.model.tokenizer.token_texts(answer.output_id)
+        return Chunk(
+            text=answer.text,
+            done=True,
+            confidence=confidence,
+            tokens=list(zip(texts, answer.prob, strict=True)),
+            finish_reason=answer.finish_reason,
+            usage=Usage(prompt_tokens=request.prompt_tokens, completion_tokens=len(answer.output_id)),
+        )
 
-    def _break_all(self, error: Exception) -> None:
-        """The batch is lost: start with an empty one."""
-        self._decoder = Decoder(self.assessor.model, read=self.assessor.read)
-        self._broken(list(self._running), error)
+    def _end(self, requests: Sequence[EngineRequest]) -> None:
+        self._session.leave(requests)
+        self._running.difference_update(requests)
 
-    def _broken(self, jobs: Sequence[Job], error: Exception) -> None:
+    def _break(self, requests: Sequence[EngineRequest], error: Exception) -> None:
         log.error("generation failed", exc_info=error)
-        for job in jobs:
-            self._running.discard(job)
+        self._end(requests)
         reason = "out of memory" if isinstance(error, torch.OutOfMemoryError) else "an error inside the model"
-        self._fail(jobs, Problem(code="generation_failed", message=f"the answer could not be generated ({reason})"))
+        self._fail(requests, Problem(code="generation_failed", message=f"the answer could not be generated ({reason})"))
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _fail(self, jobs: Sequence[Job], problem: Problem) -> None:
-        for job in jobs:
-            job.emit(Chunk(error=problem))
+    def _fail(self, requests: Sequence[EngineRequest], problem: Problem) -> None:
+        for request in requests:
+            request.emit(Chunk(error=problem))

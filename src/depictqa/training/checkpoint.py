@@ -1,17 +1,19 @@
 """The full state of a run: folders `{save_dir}/state/step{N}` that are whole or not there.
 
-A folder holds the delta, DeepSpeed's files (optimizer, fp32 weights, schedule, loss scale) and `manifest.json`: the
-step, the settings that the run depends on, the samples left out so far, the hash of every file. It is written under a
-temporary name and renamed; the newest folder whose files fit its manifest is the one to continue from. No code that a
-file may carry is run.
+A folder holds the delta, the optimizer (`optimizer.rank{R}.pt`, one for each process from ZeRO 1 on) and
+`manifest.json`: the step, the settings that the run depends on, the samples left out so far, the hash of every file.
+It is written under a temporary name and renamed; the newest folder whose files fit its manifest is the one to continue
+from. No random state is kept, since every draw follows from the seed and the step. The files hold tensors and plain
+values only, so that nothing they may carry is run.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import pickle
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +22,14 @@ from torch import distributed
 
 from depictqa.answers import write_json
 from depictqa.errors import InputError
+from depictqa.files import writing
 from depictqa.model.delta import belongs_to_delta, save_delta
-from depictqa.training.disk import writing
+from depictqa.model.weights import save_torch_file
 
-TAG = "deepspeed"  # the folder that DeepSpeed makes inside
 MANIFEST = "manifest.json"
 DELTA = "delta.pt"
+COUNTERS = ("global_steps", "global_samples", "skipped_steps")  # attributes of DeepSpeed's engine
+LOSS_SCALE = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")  # of its loss scaler, with fp16
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,7 @@ def save_trained(engine, path: Path) -> None:
     parameters = [p for name, p in engine.module.named_parameters() if belongs_to_delta(name)]
     with deepspeed.zero.GatheredParameters(parameters, enabled=engine.zero_optimization_stage() == 3):
         if distributed.get_rank() == 0:
-            with writing(path):
-                save_delta(engine.module, path)
+            save_delta(engine.module, path)
 
 
 def save_state(
@@ -70,10 +73,11 @@ def save_state(
         shutil.rmtree(unfinished, ignore_errors=True)
     distributed.barrier()
     save_trained(engine, unfinished / DELTA)
-    _pickle_enums_by_value()
-    with writing(target):
-        engine.save_checkpoint(str(unfinished), tag=TAG, save_latest=False, exclude_frozen_parameters=True)
-        if first:
+    if first or engine.zero_optimization_stage() > 0:
+        save_torch_file(unfinished / _optimizer_file(engine), _optimizer_state(engine))
+    distributed.barrier()
+    if first:
+        with writing(target):
             files = {str(path.relative_to(unfinished)): _digest(path) for path in _files(unfinished)}
             manifest = {"step": step, "total_steps": total_steps, "settings": dict(settings), "broken": list(broken)}
             write_json(unfinished / MANIFEST, manifest | {"files": files})
@@ -114,39 +118,68 @@ def read_state(path: str | Path) -> State:
 
 
 def load_state(engine, state: State) -> None:
-    """Put weights, optimizer, schedule and loss scale back. Every rank calls this."""
-    engine.checkpoint_engine.load = _load_without_code  # DeepSpeed's own would unpickle whatever is there
-    loaded, _ = engine.load_checkpoint(str(state.path), tag=TAG, load_module_strict=False)
-    assert loaded is not None, state.path
-
-
-def _load_without_code(path: str, map_location=None):
-    """A file of DeepSpeed: tensors, plain values, and the few classes that it writes.
+    """Put fp32 weights, optimizer, schedule and loss scale back; the model has its delta already. Every rank calls this.
 
     Raises:
-        InputError: the file holds anything else.
+        InputError: the file is absent, or holds more than tensors and plain values.
     """
-    with torch.serialization.safe_globals(_deepspeeds_classes()):
-        try:
-            return torch.load(path, map_location=map_location, weights_only=True)
-        except pickle.UnpicklingError as error:
-            reason = next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line), str(error)[:200])
-            raise InputError(f"{path}: this state holds more than tensors and is not loaded ({reason})") from None
+    saved = _load_without_code(state.path / _optimizer_file(engine))
+    with _base_optimizer(engine) as optimizer:
+        for weights, saved_weights in zip(_masters(optimizer), saved["weights"], strict=True):
+            weights.data.copy_(saved_weights)
+        optimizer.load_state_dict(saved["optimizer"])
+    if engine.lr_scheduler is not None:
+        engine.lr_scheduler.load_state_dict(saved["schedule"])
+    vars(engine).update(saved["counters"])
+    if engine.fp16_enabled():
+        vars(engine.optimizer.loss_scaler).update(saved["loss_scale"])
 
 
-def _pickle_enums_by_value() -> None:
-    """As Python does from 3.11.4 on; before, it wrote a `getattr`, and what asks for that is not loaded."""
-    from deepspeed.runtime.zero.config import ZeroStageEnum
+def _optimizer_state(engine) -> dict:
+    """What this rank's part of the optimizer holds after an update."""
+    with _base_optimizer(engine) as optimizer:
+        state = {
+            "weights": [weights.detach().to("cpu", copy=True) for weights in _masters(optimizer)],
+            "optimizer": optimizer.state_dict(),
+        }
+    state["schedule"] = engine.lr_scheduler.state_dict() if engine.lr_scheduler is not None else None
+    state["counters"] = {name: getattr(engine, name) for name in COUNTERS}
+    scaler = vars(engine.optimizer.loss_scaler) if engine.fp16_enabled() else {}
+    return state | {"loss_scale": {name: scaler[name] for name in LOSS_SCALE if name in scaler}}
 
-    ZeroStageEnum.__reduce_ex__ = lambda stage, protocol: (ZeroStageEnum, (stage.value,))
+
+@contextlib.contextmanager
+def _base_optimizer(engine) -> Iterator[torch.optim.Optimizer]:
+    """The optimizer of PyTorch that DeepSpeed's drives; its groups hold the fp32 weights that this rank updates."""
+    outer = engine.optimizer
+    if engine.zero_optimization_stage() < 3:
+        yield getattr(outer, "optimizer", outer)
+        return
+    outer._set_fp32_optimizer_param_groups()  # between two updates, ZeRO 3 leaves the groups empty
+    yield outer.optimizer
+    outer._clear_fp32_optimizer_param_groups()
 
 
-def _deepspeeds_classes() -> list[type]:
-    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
-    from deepspeed.runtime.zero.config import ZeroStageEnum
-    from deepspeed.utils.tensor_fragment import fragment_address
+def _masters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    return [weights for group in optimizer.param_groups for weights in group["params"]]
 
-    return [ZeroStageEnum, fragment_address, LossScaler, DynamicLossScaler]
+
+def _optimizer_file(engine) -> str:
+    rank = distributed.get_rank() if engine.zero_optimization_stage() > 0 else 0  # below ZeRO 1 all ranks hold the same
+    return f"optimizer.rank{rank}.pt"
+
+
+def _load_without_code(path: Path) -> dict:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(
+            f"{path.parent}: this training state has no {path.name}: an earlier release wrote it; start anew, with "
+            f"model.delta_path={path.parent / DELTA}"
+        ) from None
+    except pickle.UnpicklingError as error:
+        reason = next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line), str(error)[:200])
+        raise InputError(f"{path}: this state holds more than tensors and is not loaded ({reason})") from None
 
 
 def check_settings(state: State, settings: Mapping) -> None:

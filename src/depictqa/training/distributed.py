@@ -8,12 +8,14 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed
 
 from depictqa.errors import EXIT_CODE, InputError
 
+T = TypeVar("T")
 LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -36,7 +38,8 @@ def start(device: torch.device) -> torch.device:
     if all(name in os.environ for name in LAUNCHED):
         distributed.init_process_group(backend)
     else:
-        store = distributed.TCPStore("127.0.0.1", 0, 1, is_master=True)  # takes a free port
+        # takes a free port; torch documents the class, but leaves it out of __all__
+        store = distributed.TCPStore("127.0.0.1", 0, 1, is_master=True)  # pyright: ignore[reportPrivateImportUsage]
         distributed.init_process_group(backend, store=store, rank=0, world_size=1)
     atexit.register(_leave)
     return device
@@ -66,21 +69,22 @@ def say(text: str) -> None:
         print(text, flush=True)
 
 
-def together(work: Callable):
+def together(work: Callable[[], T]) -> T:
     """Run `work` on every rank.
 
     Raises:
         InputError: on rank 0, if `work` raised it on any rank; the other ranks exit without a word.
     """
-    result, error = None, None
+    results: list[T] = []
+    error = None
     try:
-        result = work()
+        results.append(work())
     except InputError as caught:
         error = str(caught)
     errors = [error] * distributed.get_world_size()
     distributed.all_gather_object(errors, error)
     fail_together(next((found for found in errors if found is not None), None))
-    return result
+    return results[0]
 
 
 def fail_together(error: str | None) -> None:
@@ -91,9 +95,9 @@ def fail_together(error: str | None) -> None:
         sys.exit(EXIT_CODE)
 
 
-def from_first(work: Callable):
+def from_first(work: Callable[[], T]) -> T:
     """Run `work` on rank 0 and hand its result to every rank. Raises InputError as `together`."""
-    outcome = [together(lambda: work() if is_first() else None)]
+    outcome: list[Any] = [together(lambda: work() if is_first() else None)]
     distributed.broadcast_object_list(outcome)
     return outcome[0]
 

@@ -31,11 +31,14 @@ def build_engine(model: DepictQA, config: Config, plan: Plan, device: torch.devi
         model.least_share = 0  # parameters are gathered for each pass of a module: as many passes on every rank
     trained = [p for p in model.parameters() if p.requires_grad]
     try:
-        engine, *_ = deepspeed.initialize(model=model, model_parameters=trained, config=settings)
+        engine, *_ = deepspeed.initialize(
+            model=model,
+            model_parameters=trained,  # pyright: ignore[reportArgumentType]  # DeepSpeed's annotation says Module
+            config=settings,
+        )
     except (DeepSpeedConfigError, AssertionError, AttributeError, TypeError, ValueError) as error:  # also pydantic's
         reason = " ".join(str(error).split())
         raise InputError(f"{config.config_path}: deepspeed: DeepSpeed rejects this: {reason}") from error
-    engine.module_state_dict = lambda **_: {}  # a state's weights are its delta; this would add a frozen tied lm_head
     return engine
 
 

@@ -14,6 +14,7 @@ from depictqa.data.training import Batch
 from depictqa.training.broken import BrokenSamples
 from depictqa.training.checkpoint import save_state, save_trained
 from depictqa.training.distributed import fail_together
+from depictqa.training.losses import learn
 from depictqa.training.metrics import RunLog
 from depictqa.training.settings import Plan
 from depictqa.training.stop import StopSignal
@@ -69,7 +70,7 @@ def run(
             if losses:
                 engine.step()  # between two passes it only counts; after the last one it updates
             torch.manual_seed(_seed_of(seed, distributed.get_rank(), number))  # dropout is a matter of the step alone
-            output = engine(batch.to(engine.device).conversations)
+            output = learn(engine, batch.to(engine.device).conversations)
             engine.backward(output.loss * share)
             if batch.ids:
                 tally.add(batch.tasks, output)

@@ -10,7 +10,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from depictqa.training.disk import writing
+from depictqa.files import writing
 
 BROKEN = "broken.jsonl"
 

@@ -7,6 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -25,6 +26,7 @@ from depictqa.data.training import (
     read_mixture,
 )
 from depictqa.errors import InputError
+from depictqa.files import Unwritable, writing
 from depictqa.model.build import build_model, build_preprocessor, pick_device
 from depictqa.model.delta import load_delta
 from depictqa.model.depictqa import DepictQA
@@ -32,7 +34,6 @@ from depictqa.model.identity import digest
 from depictqa.training.broken import BrokenSamples
 from depictqa.training.checkpoint import DELTA, State, check_settings, find_state, load_state, read_state
 from depictqa.training.curves import draw_curves
-from depictqa.training.disk import writing
 from depictqa.training.distributed import check_shared, from_first, is_first, say, start, together
 from depictqa.training.engine import build_engine
 from depictqa.training.loop import Saving, run
@@ -43,7 +44,14 @@ from depictqa.training.validation import Validation
 
 RESUMED_WITH = (  # what a run's numbers depend on, beside its data and the number of processes
     *("seed", "deepspeed", "vision_preprocess", "train.epochs", "train.warmup_rate", "train.max_tokens"),
-    *("train.mask_answer_ends", "train.tune_llm", "model.lora", "model.abstractor", "model.vision_feature_type"),
+    *(
+        "train.mask_answer_ends",
+        "train.tune_llm",
+        "train.length_window",
+        "model.lora",
+        "model.abstractor",
+        "model.vision_feature_type",
+    ),
     *("model.llm_conv_type", "model.unique_tag"),
 )
 
@@ -80,6 +88,8 @@ def train(config_path: str, overrides: list[str], resume: str | None = None) -> 
         return
     model = together(lambda: _load_model(config, device, dtype, state))
     engine = together(lambda: build_engine(model, config, plan, device))
+    if any(item.opinion for item in items):
+        together(lambda: model.level_ids)  # raises where the tokenizer cannot tell them apart
     if state:
         load_state(engine, state)
         say(f"continues after step {state.step} of {plan.optimizer_steps}, from {state.path}")
@@ -96,10 +106,14 @@ def train(config_path: str, overrides: list[str], resume: str | None = None) -> 
     batches = _load_batches(config, data, plan, device, first_step)
     log = _open_log(config, plan, first_step) if is_first() else None
     broken = _broken_samples(config, "training", data, log, known)
-    validation = validation_set and _validation(config, validation_set, log)
+    validation = _validation(config, validation_set, log) if validation_set is not None else None
     try:
         with StopSignal() as stop, loaders_that_live("continue with --resume auto"):
             step = run(engine, batches, plan, saving, validation, log, broken, stop, config.seed, first_step)
+    except Unwritable as error:
+        raise InputError(
+            f"{error}; earlier checkpoints are as they were. Make room there, then continue with --resume auto"
+        ) from None
     finally:
         if log is not None:
             log.close()
@@ -171,6 +185,7 @@ def _load_batches(config: Config, data: TrainingSet, plan: Plan, device: torch.d
         seed=config.seed,
         start=first_step * plan.accumulation,
         stop=plan.micro_steps,
+        window=config.train.length_window,
     )
     pin_memory = device.type == "cuda"
     return load_batches(data, micro_batches, config.data.num_workers, pin_memory, ahead=plan.accumulation)
@@ -180,7 +195,7 @@ def _settings(config: Config, items: list[TrainingItem]) -> dict[str, str]:
     """What a run depends on, by dotted key: a state is continued under the same only. Files may have moved."""
     data = hashlib.sha256()
     for item in items:
-        data.update(repr((item.id, item.task.name, item.turns)).encode())
+        data.update(repr((item.id, item.task.name, item.turns, item.opinion)).encode())
     settings = {"processes": str(distributed.get_world_size()), "data.train (sha256 of its items)": data.hexdigest()}
     for key in ("vision_encoder_path", "llm_path"):
         settings[f"model.{key} (sha256 of its files)"] = digest(getattr(config.model, key))
@@ -237,7 +252,8 @@ def _load_model(config: Config, device: torch.device, dtype: torch.dtype, state:
     if device.type == "cpu":
         model.least_share = 1  # a pass through the ViT for each size: sharing one would only add padding
     if config.train.gradient_checkpointing:
-        model.llm.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
+        llama: Any = model.llm.get_base_model()  # a PreTrainedModel; peft says Module
+        llama.gradient_checkpointing_enable({"use_reentrant": False})
     trained, everything = (
         sum(p.numel() for p in model.parameters() if p.requires_grad or not only) for only in (True, False)
     )

@@ -1,6 +1,7 @@
 """From a config to the numbers of a run: steps, warm-up, precision."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -66,14 +67,14 @@ def make_plan(
 
 def plan_from(config: Config, length: int, world_size: int) -> Plan:
     """The plan of a config; see `make_plan`."""
-    sizes = {"train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": 1}
-    for key in sizes:
-        sizes[key] = config.deepspeed.get(key, 1)
-        if not isinstance(sizes[key], int) or sizes[key] < 1:
-            raise InputError(
-                f"{config.config_path}: deepspeed.{key}: expected a whole number >= 1, found {sizes[key]!r}"
-            )
-    return make_plan(length, world_size, *sizes.values(), config.train.epochs, config.train.warmup_rate)
+    sizes = []
+    for key in ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps"):
+        size = config.deepspeed.get(key, 1)
+        if not isinstance(size, int) or size < 1:
+            raise InputError(f"{config.config_path}: deepspeed.{key}: expected a whole number >= 1, found {size!r}")
+        sizes.append(size)
+    micro_batch, accumulation = sizes
+    return make_plan(length, world_size, micro_batch, accumulation, config.train.epochs, config.train.warmup_rate)
 
 
 def check_sections(config: Config) -> None:
@@ -109,7 +110,7 @@ def pick_precision(config: Config, device: torch.device) -> torch.dtype:
     return {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[name]
 
 
-def plain(value):
+def plain(value) -> Any:
     """EasyDict and tuples to the dicts and lists that YAML and a state without code hold."""
     if isinstance(value, dict):
         return {key: plain(entry) for key, entry in value.items()}

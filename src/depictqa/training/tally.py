@@ -3,8 +3,8 @@
 import torch
 from torch import distributed
 
-from depictqa.model.depictqa import TrainingOutput
 from depictqa.prompts import TASKS
+from depictqa.training.losses import TrainingOutput
 
 NAMES = list(TASKS)
 

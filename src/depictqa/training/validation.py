@@ -8,9 +8,11 @@ from torch import distributed
 
 from depictqa.data.training import Conversation, TrainingSet, load_batches
 from depictqa.evaluation.accuracy import evaluate
-from depictqa.inference.generation import Sampling, generate
+from depictqa.inference.generation import generate
+from depictqa.inference.sampling import Sampling
 from depictqa.model.depictqa import DepictQA
 from depictqa.training.broken import BrokenSamples
+from depictqa.training.losses import learn
 from depictqa.training.tally import Tally, losses_and_accuracies
 
 
@@ -48,7 +50,7 @@ class Validation:
         pin_memory = engine.device.type == "cuda"
         for number, batch in enumerate(load_batches(self.data, self._mine(), self.num_workers, pin_memory)):
             batch = batch.to(engine.device)
-            output = engine(batch.conversations)
+            output = learn(engine, batch.conversations)
             if self._first(number) >= len(self.data):
                 continue
             left_out += batch.broken
@@ -62,14 +64,19 @@ class Validation:
             self.broken.note(step, left_out)
         overall, per_task = losses_and_accuracies(sums)
         per_task = {f"{key}/{task}": value for task, means in per_task.items() for key, value in means.items()}
-        return overall | {"broken": broken} | per_task | (self._score(answers) if self.metric is not None else {})
+        return (
+            overall
+            | {"broken": broken}
+            | per_task
+            | (self._score(answers, self.metric) if self.metric is not None else {})
+        )
 
     def _answer(self, model: DepictQA, conversations: list[Conversation]) -> list[str]:
         embeds = iter(model.embed_images([image for c in conversations for image in c.images]))
         prompts = [model.fuse_question(c.task, [next(embeds) for _ in c.images], c.turns[0][0]) for c in conversations]
         return [answer.text for answer in generate(model, prompts, Sampling(max_new_tokens=self.max_new_tokens))]
 
-    def _score(self, answers: dict[int, str]) -> dict[str, float]:
+    def _score(self, answers: dict[int, str], metric: str) -> dict[str, float | None]:
         """The evaluation's accuracy of all ranks' answers, by index."""
         everyones: list[dict[int, str]] = [{} for _ in range(distributed.get_world_size())]
         distributed.all_gather_object(everyones, answers)
@@ -78,7 +85,7 @@ class Validation:
         truths = [{"id": index, "answer": item.turns[0][1], "task": item.task.name} for index, item in items]
         if not truths:
             return {"generated": None}
-        accuracy = evaluate(self.metric, predictions, truths)
+        accuracy = evaluate(metric, predictions, truths)
         per_task = {f"generated/{task}": part.accuracy for task, part in accuracy.by("task").items()}
         return {"generated": accuracy.accuracy} | per_task
 

@@ -1,11 +1,12 @@
 """Opinion scores -> comparisons -> questions."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from build_datasets.dq495k import rating
-from build_datasets.dq495k.rating import LAYOUTS, Score, compare, make_item, read_scores
+from build_datasets.dq495k.rating import LAYOUTS, Score, compare, layout_of, make_item, read_scores
 from depictqa.errors import InputError
 from depictqa.evaluation.correlation import srcc_plcc
 from depictqa.prompts import SINGLE_WORD_REQUEST
@@ -14,15 +15,15 @@ TABLES = {  # layout -> (text of its table, scores)
     "csv": ("image,reference,mos\na.png,r.png,3.5\n", Score("a.png", "r.png", 3.5)),
     "kadid10k": (
         "dist_img,ref_img,dmos,var\nI01_01_01.png,I01.png,4.57,0.49\n",
-        Score("I01_01_01.png", "I01.png", 4.57),
+        Score("I01_01_01.png", "I01.png", 4.57, 0.7),
     ),
     "tid2013": ("5.51429 I01_01_1.bmp\n", Score("I01_01_1.bmp", "I01.BMP", 5.51429)),
     "csiq": (
-        "image,dst_type,dst_lev,dmos\n1600,jpeg 2000,3,0.25\n",
-        Score("jpeg2000/1600.jpeg2000.3.png", "1600.png", -0.25),
+        "image,dst_type,dst_lev,dmos_std,dmos\n1600,jpeg 2000,3,0.05,0.25\n",
+        Score("jpeg2000/1600.jpeg2000.3.png", "1600.png", -0.25, 0.05),
     ),
     "pipal": ("A0001_00_00.bmp,1396.16\n", Score("A0001_00_00.bmp", "A0001.bmp", 1396.16)),
-    "koniq": ("image_name,c1,MOS,SD\n826373.jpg,0,77.38,1\n", Score("826373.jpg", None, 77.38)),
+    "koniq": ("image_name,c1,MOS,SD\n826373.jpg,0,3.4,0.8\n", Score("826373.jpg", None, 3.4, 0.8)),
     "spaq": ("Image name,MOS,Brightness\n00001.jpg,38.55,40\n", Score("00001.jpg", None, 38.55)),
 }
 
@@ -31,7 +32,17 @@ TABLES = {  # layout -> (text of its table, scores)
 def test_layouts(name, tmp_path):
     text, expected = TABLES[name]
     (tmp_path / "table.csv").write_text(text)
-    assert read_scores(tmp_path / "table.csv", LAYOUTS[name]) == [expected]
+    (score,) = read_scores(tmp_path / "table.csv", LAYOUTS[name])
+    assert score == replace(expected, std=score.std) and score.std == pytest.approx(expected.std)
+
+
+def test_single_votes_give_mean_and_deviation(tmp_path):
+    """1, 2 and 3 deviate from 2 by a sample variance of 1; nothing is known of the spread from one vote."""
+    (tmp_path / "t.csv").write_text("image,votes\na.png,1 2 3\nb.png,4\n")
+    assert read_scores(tmp_path / "t.csv", layout_of("csv", tmp_path / "t.csv")) == [
+        Score("a.png", None, 2.0, 1.0),
+        Score("b.png", None, 4.0, None),
+    ]
 
 
 @pytest.mark.parametrize("kind", ["AWGN", "BLUR", "contrast", "fnoise", "JPEG", "jpeg 2000"])
@@ -53,6 +64,9 @@ def test_a_folder_of_tables_is_one_table(tmp_path):
     [
         ("image,reference,mos\na.png,r.png,good\n", "row 2: column 'mos': expected a number, found 'good'"),
         ("image,reference,mos\na.png,r.png,nan\n", "row 2: column 'mos': expected a number"),
+        ("image,reference,mos,std\na.png,r.png,3,-1\n", "row 2: column 'std': expected a number >= 0, found -1"),
+        ("image,reference,votes\na.png,r.png,3 x\n", "row 2: column 'votes': expected a number, found 'x'"),
+        ("image,reference,votes\na.png,r.png,\n", "row 2: column 'votes': expected a number, found ''"),
         ("picture,reference,mos\na.png,r.png,1\n", "row 2: no column 'image'; found picture, reference, mos"),
         ("image,reference,mos\na.png,r.png\n", "row 2: no column 'mos'"),
         (

@@ -133,8 +133,9 @@ class Handlers:
     def _pictures_of(self, asked: dict) -> dict[str, bytes]:
         if not isinstance(asked, dict):
             raise Refused(400, "invalid_field", "expected a card's name and ids of pictures")
-        found = {name: self.pictures.get(str(asked[name])) for name in PICTURES if asked.get(name)}
-        if None in found.values():
+        ids = {name: str(asked[name]) for name in PICTURES if asked.get(name)}
+        found = {name: data for name, id in ids.items() if (data := self.pictures.get(id)) is not None}
+        if len(found) < len(ids):
             raise Refused(410, "forgotten", "a picture is no longer held by the page's server; please ask again")
         return found
 
