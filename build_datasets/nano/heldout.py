@@ -60,15 +60,48 @@ class Item:
     truth: Truth
     photo: str
     kind: str = ""
+    reference: np.ndarray | None = None
+
+    @property
+    def label(self) -> str | None:
+        """The class of the first distortion."""
+        return self.truth.distortions[0][0] if self.truth.distortions else None
 
 
-def today(folder: Path) -> Iterator[Item]:
-    """The naming questions without reference of `folder`, which build.py --test has made."""
-    names = [name.split("_")[0] for name, _ in test_photos()]
-    for number, item in enumerate(read_json(folder / "metas" / "A_brief.json")):
+@dataclass(frozen=True)
+class Pair:
+    """Two pictures of a view, uint8 [H, W, 3] each; which is better ("Image A" or "Image B"); photo and reference."""
+
+    pictures: tuple[np.ndarray, np.ndarray]
+    answer: str
+    photo: str
+    reference: np.ndarray | None = None
+
+
+def today(folder: Path, kind: str) -> Iterator[Item]:
+    """The naming questions `kind` (A_brief or refA_brief) of `folder`, which build.py --test has made."""
+    for item, photo in _questions(folder, kind):
         label = item["distortion_class"]
         truth = Truth(() if label is None else ((label, item["distortion_name"], item["severity"]),))
-        yield Item(np.asarray(open_image(folder.parent / item["image_A"])), truth, names[number % len(names)])
+        yield Item(_read(folder, item["image_A"]), truth, photo, reference=_read(folder, item["image_ref"]))
+
+
+def pairs(folder: Path, kind: str) -> Iterator[Pair]:
+    """The comparisons `kind` (AB_rating or refAB_rating) of `folder`."""
+    for item, photo in _questions(folder, kind):
+        pictures = _read(folder, item["image_A"]), _read(folder, item["image_B"])
+        yield Pair(pictures, item["answer"], photo, _read(folder, item["image_ref"]))
+
+
+def _questions(folder: Path, kind: str) -> Iterator[tuple[dict, str]]:
+    """With the photo of each."""
+    names = [name.split("_")[0] for name, _ in test_photos()]
+    for number, item in enumerate(read_json(folder / "metas" / f"{kind}.json")):
+        yield item, names[number % len(names)]
+
+
+def _read(folder: Path, path: str | None) -> np.ndarray | None:
+    return None if path is None else np.asarray(open_image(folder.parent / path))
 
 
 def two() -> Iterator[Item]:
@@ -79,7 +112,7 @@ def two() -> Iterator[Item]:
     for number, pair in enumerate(pairs):
         name, photo = photos[number % len(photos)]
         truth = Truth(tuple((label, str(rng.choice(CLASSES[label])), int(rng.integers(1, 4))) for label in pair))
-        yield Item(distort_plainly(photo, truth, rng), truth, name.split("_")[0])
+        yield Item(distort_plainly(photo, truth, rng), truth, name.split("_")[0], reference=photo)
 
 
 def clean() -> Iterator[Item]:

@@ -64,7 +64,9 @@ def draw_scene(photo: np.ndarray, rng: np.random.Generator) -> tuple[list[np.nda
 
 
 @torch.inference_mode()
-def make(numbers: range, pools: tuple[list[np.ndarray], list[np.ndarray]], encoder: EfficientNetEncoder, seed: int) -> dict:
+def make(
+    numbers: range, pools: tuple[list[np.ndarray], list[np.ndarray]], encoder: EfficientNetEncoder, seed: int
+) -> dict:
     """Scenes of these numbers, as `load` reads them."""
     photos, others = pools
     looks, measures, truths, is_dev = [], [], [], []

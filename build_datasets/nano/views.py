@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from build_datasets.nano.samples import LABELS
-from build_datasets.nano.style import draw_style, jpeg
+from build_datasets.nano.style import jpeg
 from build_datasets.x_distortion import CLASSES, PAIRS, SEEN_WITHOUT_REFERENCE_FROM, add_distortion
 
 CLASS_NAMES = (None, *CLASSES)  # the order of the outputs; None: not distorted

@@ -162,6 +162,10 @@ class EfficientNetEncoder(VisionEncoder):
         own = torch.block_diag(*(values.new_ones(1, channels) for channels in TOKENS))  # [N, C]
         return values[:, None] * own
 
+    def judgement(self, pixels: torch.Tensor) -> "Judgement":
+        """What the encoder itself says of normalised pictures [b, 3, H, W]."""
+        return Judgement.of(self.judge(self.seen(self.standardise(self.looks(pixels)).flatten(1))))
+
     def standardise(self, looks: torch.Tensor) -> torch.Tensor:
         """[..., S] -> about 0, deviations of 1 between pictures; a few lie far out."""
         return ((looks.float() - self.offset) * self.scale).clamp(-OUTLIER, OUTLIER).to(self.dtype)
