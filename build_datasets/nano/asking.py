@@ -45,6 +45,10 @@ class Kind:
         return self.about in PAIRS
 
     @property
+    def is_long(self) -> bool:
+        return self.about in LONG
+
+    @property
     def task(self) -> Task:
         fields = ["image_ref"] * self.has_reference + ["image_A"] + ["image_B"] * self.is_pair
         return task_of(fields)
@@ -103,6 +107,7 @@ def _compare(truths: list[Truth], measured: list[Measures], has_reference: bool,
 
 SINGLES = {"name": _name, "severity": _severity, "score": _score, "describe": _describe}
 PAIRS = {"better": _better, "compare": _compare}
+LONG = {"describe", "compare"}
 KINDS = (
     Kind("name", False, 0.24),
     Kind("name", True, 0.20),

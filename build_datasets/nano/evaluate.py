@@ -310,11 +310,13 @@ def main() -> None:
     parser.add_argument("--test", type=Path, required=True, help="folder that build.py --test has made")
     parser.add_argument("--delta", type=Path, help="in place of the config's")
     parser.add_argument("--encoder", type=Path, help="in place of the config's")
+    parser.add_argument("--dtype", default="auto", help="fp32 or bf16, which is faster on some CPUs")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} items of each set, for a try")
     parser.add_argument("--out", type=Path, help="where to write the table, too")
     args = parser.parse_args()
     given = {"model.delta_path": args.delta, "model.vision_encoder_path": args.encoder}
-    config = load_config(args.cfg, {key: str(path.resolve()) for key, path in given.items() if path})
+    paths = {key: str(path.resolve()) for key, path in given.items() if path}
+    config = load_config(args.cfg, {"dtype": args.dtype, **paths})
     asker = Asker(lazy_assessor(config)(), build_preprocessor(config))
     most = QUICK if args.quick else None
     test = args.test.resolve()

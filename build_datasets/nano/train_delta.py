@@ -3,7 +3,7 @@
     python build_datasets/nano/train_delta.py --cfg experiments/Nano/config.yaml --scenes DIR --out DIR --questions 40000
 
 What `depictqa train` would do with pictures, sized for two CPU cores. The encoder's tokens are computed once. A batch asks
-one task, so that its system text is read once for all. The model computes in bfloat16, which keeps too little of small
+one task, so that its system text is read once for all; long answers have batches of their own. The model computes in bfloat16, which keeps too little of small
 updates, so the optimizer has weights of its own in float32. A run goes on from `OUT/state.pt`.
 """
 
@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from transformers import DynamicCache
 
 from build_datasets.nano import scenes
-from build_datasets.nano.asking import KINDS, SEVERITY_WORDS, Asked, ask
+from build_datasets.nano.asking import KINDS, SEVERITY_WORDS, Asked, Kind, ask
 from build_datasets.nano.scenes import Scenes
 from build_datasets.nano.views import CLASS_NAMES
 from depictqa.config import load_config
@@ -36,7 +36,7 @@ from depictqa.prompts import DISTORTIONS, NO_DISTORTION
 
 LR, WARM_UP = 1e-3, 0.05  # peak; share of the questions
 PROJECTION_PACE = 3  # times LR, since the projection starts from nothing
-LOG_STEPS, SAVE_STEPS = 10, 50
+LOG_STEPS, SAVE_STEPS = 10, 30
 RANK, WORLD = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
@@ -44,17 +44,20 @@ def word_of(label: str | None) -> str:
     return NO_DISTORTION if label is None else DISTORTIONS[label]
 
 
-def draw_batch(found: Scenes, size: int, rng: np.random.Generator) -> list[tuple[int, Asked]]:
-    """(scene, question), all of one task."""
-    by_task = defaultdict(list)
+def draw_group(rng: np.random.Generator) -> list[Kind]:
+    """The kinds of a batch: all of one task, and all with long answers or all with short ones, so that little is padding."""
+    groups = defaultdict(list)
     for kind in KINDS:
-        by_task[kind.task].append(kind)
-    tasks = list(by_task)
-    shares = np.array([sum(kind.share for kind in by_task[task]) for task in tasks])
-    kinds = by_task[tasks[rng.choice(len(tasks), p=shares / shares.sum())]]
+        groups[kind.task.name, kind.is_long].append(kind)
+    shares = np.array([sum(kind.share for kind in kinds) for kinds in groups.values()])
+    return list(groups.values())[rng.choice(len(groups), p=shares / shares.sum())]
+
+
+def draw_batch(found: Scenes, size: int, kinds: list[Kind], rng: np.random.Generator) -> list[tuple[int, Asked]]:
+    """(scene, question) of these kinds; of long answers a quarter as many, which takes as much memory."""
     shares = np.array([kind.share for kind in kinds])
-    batch = []
-    while len(batch) < size:
+    batch: list[tuple[int, Asked]] = []
+    while len(batch) < (max(1, size // 4) if kinds[0].is_long else size):
         scene, kind = int(rng.integers(len(found))), kinds[rng.choice(len(kinds), p=shares / shares.sum())]
         asked = ask(kind, found.truths[scene], found.measured(scene), rng)
         if asked is not None:
@@ -216,7 +219,8 @@ def train(args: argparse.Namespace) -> None:
         run.begin(args.lora)
     sums, counts, started = Counter(), Counter(), time.monotonic()
     while run.asked < args.questions:
-        batch = draw_batch(found, args.batch, np.random.default_rng([args.seed, run.steps, RANK]))
+        kinds = draw_group(np.random.default_rng([args.seed, run.steps]))  # the same in all processes
+        batch = draw_batch(found, args.batch, kinds, np.random.default_rng([args.seed, run.steps, RANK]))
         for (_, asked), loss in zip(batch, run.step(tokens, batch, pace_at(run.asked, args.questions)), strict=True):
             kind = f"{len(asked.pictures)} pictures, {'long' if len(asked.answer) > 40 else 'short'}"
             sums[kind] += loss.item()
