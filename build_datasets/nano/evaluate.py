@@ -10,6 +10,7 @@ would ask it. Intervals resample photos, not pictures: pictures of one photo err
 import argparse
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -143,7 +144,8 @@ def srcc(values: np.ndarray) -> float:
 
 def srcc_within(values: np.ndarray) -> float:
     """Mean over the classes of (score, quality, class) [n, 3]."""
-    return float(np.nanmean([srcc(values[values[:, 2] == label]) for label in np.unique(values[:, 2])]))
+    found = [srcc(values[values[:, 2] == label]) for label in np.unique(values[:, 2])]
+    return float(np.mean([one for one in found if np.isfinite(one)] or [np.nan]))
 
 
 def truth_of(item: Item) -> str:
@@ -183,7 +185,7 @@ def rating(asker: Asker, found: list[Pair], has_reference: bool) -> tuple[np.nda
 
 def figures(asker: Asker, test: Path, most: int | None) -> list[Figure]:
     """All rows, of at most so many items of each set."""
-    items, with_reference = list(today(test, "A_brief"))[:most], list(today(test, "refA_brief"))[:most]
+    items, with_reference = list(islice(today(test, "A_brief"), most)), list(islice(today(test, "refA_brief"), most))
     photos, classes = [item.photo for item in items], np.array([CLASS_NAMES.index(item.label) for item in items])
     right, _, sure = naming(asker, items, False)
     right_ref, _, sure_ref = naming(asker, with_reference, True)
@@ -195,7 +197,7 @@ def figures(asker: Asker, test: Path, most: int | None) -> list[Figure]:
         Figure("ECE of naming", 0.06, np.stack([sure, right], 1), photos, ece),
         Figure("ECE of naming, reference", 0.06, np.stack([sure_ref, right_ref], 1), photos, ece),
     ]
-    sets = {name: list(make())[: most and most * 2] for name, make in SETS.items()}
+    sets = {name: list(islice(make(), most)) for name, make in SETS.items()}
     two = sets.pop("two")
     for has_reference, target in ((False, 0.55), (True, 0.60)):
         scores, _, _ = naming(asker, two, has_reference)
@@ -212,7 +214,7 @@ def figures(asker: Asker, test: Path, most: int | None) -> list[Figure]:
         rows.append(Figure(f"{titles[name][0]} (mean confidence {sure.mean():.2f})", titles[name][1], scores,
                            [item.photo for item in found]))  # fmt: skip
     for kind, has_reference, target in (("AB_rating", False, 0.92), ("refAB_rating", True, 0.94)):
-        found = list(pairs(test, kind))[:most]
+        found = list(islice(pairs(test, kind), most))
         is_right, agrees = rating(asker, found, has_reference)
         name = "reference" if has_reference else "no reference"
         rows.append(Figure(f"better of two, {name}", target, is_right, [pair.photo for pair in found]))
@@ -274,8 +276,8 @@ def baselines(asker: Asker, test: Path, most: int | None) -> list[Figure]:
     """What is right without looking, and by comparing with the reference."""
     from skimage.metrics import structural_similarity
 
-    blind, items = Asker(asker.assessor, Blind()), list(today(test, "A_brief"))[:most]
-    found = list(pairs(test, "refAB_rating"))[:most]
+    blind, items = Asker(asker.assessor, Blind()), list(islice(today(test, "A_brief"), most))
+    found = list(islice(pairs(test, "refAB_rating"), most))
     photos, pair_photos = [item.photo for item in items], [pair.photo for pair in found]
 
     def by(similarity: Callable[[np.ndarray, np.ndarray], float]) -> np.ndarray:

@@ -9,7 +9,6 @@ in minutes, and every task is asked of every scene. Scenes are written in files 
 """
 
 import argparse
-import os
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from build_datasets.nano.style import draw_style
 from build_datasets.nano.views import Truth, crop_detail, distort, draw_other, draw_truth
 from depictqa.errors import InputError, exit_cleanly
 from depictqa.model.efficientnet import EfficientNetEncoder, imagenet_weights
+from depictqa.model.weights import save_torch_file
 
 SHARD = 100
 SHARE_OTHERS = 0.12  # of scenes that show no photograph
@@ -116,8 +116,7 @@ def main() -> None:
         path = args.out / f"{start:06d}.pt"
         if not path.exists():
             scenes = make(range(start, min(start + SHARD, args.num)), pools, encoder, args.seed)
-            torch.save(scenes, path.with_suffix(".tmp"))
-            os.replace(path.with_suffix(".tmp"), path)
+            save_torch_file(path, scenes)
             print(f"{start + SHARD} scenes", flush=True)
 
 

@@ -31,7 +31,7 @@ from depictqa.model.delta import belongs_to_delta
 from depictqa.model.depictqa import DepictQA
 from depictqa.model.efficientnet import SEEN
 from depictqa.model.fusion import Fused, collate
-from depictqa.model.weights import load_torch_file
+from depictqa.model.weights import load_torch_file, save_torch_file
 from depictqa.prompts import DISTORTIONS, NO_DISTORTION
 
 LR, WARM_UP = 1e-3, 0.05  # peak; share of the questions
@@ -175,8 +175,7 @@ class Run:
             "delta.pt": {name: value.half() for name, value in self.weights.items()},
         }
         for name, value in files.items():
-            torch.save(value, self.folder / f"{name}.tmp")
-            os.replace(self.folder / f"{name}.tmp", self.folder / name)
+            save_torch_file(self.folder / name, value)
 
     @torch.no_grad()
     def _to_model(self) -> None:

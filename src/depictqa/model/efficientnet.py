@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import safetensors.torch
 import torch
-from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
 from depictqa.answers import write_json
 from depictqa.errors import InputError
+from depictqa.files import replacing
 from depictqa.model.folder import check_complete, explain
 from depictqa.model.pixels import NUM_PIXEL_STATISTICS, pixel_statistics
 from depictqa.model.vision import VisionEncoder
@@ -177,9 +178,10 @@ class EfficientNetEncoder(VisionEncoder):
 
     def save(self, folder: Path) -> None:
         """Write a folder that `load_efficientnet` reads: weights in float16, and a config.json that says what they are."""
-        folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "config.json", {"model_type": MODEL_TYPE})
-        save_file({key: value.half().contiguous() for key, value in self.state_dict().items()}, folder / WEIGHTS)
+        weights = {key: value.half().contiguous() for key, value in self.state_dict().items()}
+        with replacing(folder / WEIGHTS) as temporary:
+            temporary.write_bytes(safetensors.torch.save(weights))
 
 
 def load_efficientnet(path: Path, feature_type: str) -> EfficientNetEncoder:
