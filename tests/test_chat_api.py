@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from depictqa import chat_api
-from depictqa.chat_api import CUT, FAILED, OK, REFUSED, UNASKED, Options, Request, ask, user_message
+from depictqa.chat_api import CUT, FAILED, OK, REFUSED, UNASKED, ChatOptions, Request, ask, user_message
 from depictqa.errors import InputError
 from processes import GIVE_UP_SECONDS
 from tests.chat_server import ChatServer
@@ -35,7 +35,9 @@ def run(server, items, tmp_path, **options):
         "max_tokens": 5,
     } | options
     replies = {}
-    totals = ask(requests(*items), Options(**settings), tmp_path / "ledger.jsonl", lambda r: replies.update({r.key: r}))
+    totals = ask(
+        requests(*items), ChatOptions(**settings), tmp_path / "ledger.jsonl", lambda r: replies.update({r.key: r})
+    )
     assert sum(totals.counts.values()) == len(replies)
     return replies, totals
 
@@ -239,7 +241,7 @@ def test_a_bad_item_ends_the_run_after_those_under_way(tmp_path):
     replies = []
     with ChatServer(delay=0.2) as server:
         with pytest.raises(InputError, match="x.png"):
-            ask(items(), Options("m", server.url), tmp_path / "l.jsonl", replies.append)
+            ask(items(), ChatOptions("m", server.url), tmp_path / "l.jsonl", replies.append)
     assert [reply.status for reply in replies] == [OK, OK]
 
 
@@ -249,7 +251,7 @@ def test_images_travel_as_data_urls(tmp_path):
     picture.write_bytes(b"\x89PNG")
     with ChatServer() as server:
         question = Request("a", [chat_api.system_message("s"), user_message("look", chat_api.image_part(picture), "a")])
-        ask([question], Options("m", server.url, api_key="secret"), tmp_path / "l.jsonl", lambda reply: None)
+        ask([question], ChatOptions("m", server.url, api_key="secret"), tmp_path / "l.jsonl", lambda reply: None)
     system, user = server.bodies[0]["messages"]
     assert system == {"role": "system", "content": "s"}
     assert (
@@ -290,7 +292,7 @@ def test_options_from_flags_and_environment(monkeypatch):
 
 CHILD = """
 import itertools, json, os, signal, sys
-from depictqa.chat_api import Options, Request, ask, user_message
+from depictqa.chat_api import ChatOptions, Request, ask, user_message
 from depictqa.ledger import Ledger
 
 url, ledger, number, moment = sys.argv[1:]  # the number of the line of the ledger at which it is killed
@@ -307,7 +309,7 @@ def append(ledger, line, real=Ledger._append, numbers=itertools.count(1)):
 
 Ledger._append = append
 requests = (Request(item, [user_message(f"item {item}")]) for item in range(300))
-totals = ask(requests, Options("m", url, max_tokens=5, concurrency=4, price_in=1000.0, price_out=1000.0), ledger, lambda reply: None)
+totals = ask(requests, ChatOptions("m", url, max_tokens=5, concurrency=4, price_in=1000.0, price_out=1000.0), ledger, lambda reply: None)
 print(totals.counts["ok"], totals.spent)
 """
 

@@ -17,11 +17,10 @@ from tifffile import imwrite
 from conftest import tiny_config
 from depictqa.config import WorkerSettings, load_config
 from depictqa.data.images import open_image
-from depictqa.data.meta import Item
 from depictqa.data.training import TrainingItem, TrainingSet
 from depictqa.errors import InputError
+from depictqa.inference.pipeline import _Loads
 from depictqa.inference.program import build_sampling
-from depictqa.inference.runner import _ItemImages
 from depictqa.model.build import build_preprocessor
 from depictqa.prompts import TASKS
 from depictqa.serve.protocol import Ask
@@ -216,7 +215,7 @@ def test_one_key_of_the_config_reaches_every_reader(color_profiles, tmp_path):
     preprocess, path = build_preprocessor(config), FIELD / "coffee_p3.png"
     right = preprocess(open_image(path, color_profiles=color_profiles))
     assert color_profiles or (right != preprocess(open_image(path))).any()
-    inference = _ItemImages([Item("1", (path,), "How is it?")], preprocess)[0]
+    inference = _Loads(preprocess)[path,]
     sample = TrainingSet([TrainingItem("1", TASKS["quality_single_A_noref"], (str(path),), ())], preprocess, None)[0, 0]
     worker = Worker(
         SimpleNamespace(check_room=lambda waiting: None), preprocess, build_sampling(config), WorkerSettings()

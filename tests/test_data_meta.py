@@ -1,6 +1,8 @@
 """A meta file is checked whole before a model loads; what is wrong is said with file, item and field."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +20,7 @@ def ask(tmp_path):
     def read(items, task=ALONE):
         for name in ("a.png", "b.png", "r.png"):
             (tmp_path / name).touch()
+            os.utime(tmp_path / name, ns=(0, 0))
         (tmp_path / "meta.json").write_text(json.dumps(items))
         return read_questions(tmp_path / "meta.json", task, tmp_path)
 
@@ -77,3 +80,21 @@ def test_the_first_ten_problems_are_listed(ask):
         ask([item(id=number, query="") for number in range(12)])
     assert "12 of 12 items" in str(raised.value)
     assert "item 9: " in str(raised.value) and "item 10: " not in str(raised.value)
+
+
+def test_a_picture_is_looked_at_once_however_many_questions_are_about_it(ask, monkeypatch):
+    looked, stat = [], Path.stat
+    monkeypatch.setattr(Path, "stat", lambda path, **options: looked.append(path.name) or stat(path, **options))
+    ask([item(id=n, image_ref="r.png", image_A="a.png", image_B="b.png") for n in range(100)], COMPARE)
+    assert sorted(name for name in looked if name.endswith(".png")) == ["a.png", "b.png", "r.png"]
+
+
+def test_a_fingerprint_changes_with_question_and_pictures_and_nothing_else(ask, tmp_path):
+    def fingerprint(**fields) -> str:
+        return ask([item(**fields)])[0].fingerprint
+
+    before = fingerprint()
+    assert fingerprint(answer="not asked") == before
+    assert len({before, fingerprint(id="1"), fingerprint(query="Sharp?"), fingerprint(image_A="b.png")}) == 4
+    (tmp_path / "a.png").write_bytes(b"longer")
+    assert fingerprint() != before

@@ -1,5 +1,6 @@
 """The merged model answers as the trained one does, through our own programs and as a plain Llama."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,10 @@ from depictqa.data.training import Conversation
 from depictqa.errors import InputError
 from depictqa.export import export
 from depictqa.model.build import build_model
+from depictqa.model.delta import save_delta
 from depictqa.prompts import TASKS
 from depictqa.training.losses import learn
+from memory import needs_linux, peak
 from processes import GIVE_UP_SECONDS
 
 CPU = torch.device("cpu")
@@ -80,3 +83,25 @@ def test_it_runs_as_a_program(tmp_path):
     assert process.returncode == 0, process.stderr
     assert "of the likeliest tokens agree" in process.stdout
     assert (tmp_path / "merged" / "tokenizer.model").exists()
+
+
+@pytest.mark.slow
+@needs_linux
+def test_the_model_is_never_in_memory_as_a_whole(tmp_path):
+    """200 MB of float32 weights in shards of 20 MB, the largest layer of 18 MB."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path / "llm"
+    shutil.copytree(ARTIFACTS / "llm_tiny", folder, ignore=shutil.ignore_patterns("*.safetensors", "config.json"))
+    sizes = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 8}
+    llama = LlamaForCausalLM(LlamaConfig(vocab_size=1200, **sizes))
+    llama.save_pretrained(folder, max_shard_size="20MB")
+    files = [path.stat().st_size for path in folder.glob("*.safetensors")]
+    config = tiny_config(tmp_path, model={"llm_path": str(folder), "delta_path": str(tmp_path / "delta.pt")})
+    save_delta(build_model(load_config(config), CPU, torch.float32, delta=False), tmp_path / "delta.pt")
+    imports = "from depictqa import export\nfrom depictqa.config import load_config"
+    code = "export.TASKS = {'normal': export.TASKS['normal']}  # activations of a prompt are small\n"
+    code += "export.export(load_config(sys.argv[1]), Path(sys.argv[2]), torch.float32)"
+    taken = peak(imports, code, config, tmp_path / "merged")
+    assert sum(files) > 8 * max(files)
+    assert taken < 3 * max(files) + 32 * 2**20  # a shard and what is made of it; the vision encoder, activations

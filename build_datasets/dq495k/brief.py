@@ -22,7 +22,7 @@ def make_item(meta: Meta, seed: int, has_reference: bool, training: bool, root: 
     """
     state = from_fields(meta.fields, str(meta.path))
     rng = generator(seed, meta.id)
-    template, sentence = questions.pick(questions.BRIEF, rng), questions.pick(questions.NO_DISTORTION, rng)
+    template, sentence = questions.pick(questions.BRIEF, rng), questions.pick(questions.NO_DISTORTION_SENTENCES, rng)
     in_a_word, says_number = rng.random(2) < 0.5 if training else (True, True)
     is_double = MULTI_KEYS[0] in meta.fields
     number = ANY if not says_number or (is_double and not state) else TWO if len(state) == 2 else ONE

@@ -128,7 +128,7 @@ BRIEF = tuple(
         ),
     )
 )
-NO_DISTORTION = (
+NO_DISTORTION_SENTENCES = (
     "No distortion can be seen in the image.",
     "The image is free of visible distortions.",
     "I see no distortion in this image.",

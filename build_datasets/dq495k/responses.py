@@ -109,7 +109,7 @@ def _show(requests: Iterator[Request], args: argparse.Namespace, count: int) -> 
     if first is None:
         print("every meta has its answer: nothing to ask")
         return
-    options = chat_api.Options(args.model, max_tokens=args.max_tokens, price_in=args.price_in, price_out=args.price_out, image_tokens=args.image_tokens)  # fmt: skip
+    options = chat_api.ChatOptions(args.model, max_tokens=args.max_tokens, price_in=args.price_in, price_out=args.price_out, image_tokens=args.image_tokens)  # fmt: skip
     print(
         f"{args.base_url}, model {args.model}, max_tokens {args.max_tokens}, temperature {args.temperature}: item {first.key}"
     )

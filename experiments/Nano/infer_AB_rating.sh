@@ -4,7 +4,7 @@
 cd "$(dirname "$0")" || exit
 . ../_base_/env.sh
 
-exec "$PYTHON" ../../src/infer.py --cfg config.yaml \
+exec "$PYTHON" $LAUNCH ../../src/infer.py --cfg config.yaml \
     --task_name quality_compare_noref \
     --meta_path test/metas/AB_rating.json \
     --dataset_name nano_AB_rating \

@@ -3,7 +3,7 @@
 #   sh infer_AB_detail_mbapps.sh [GPU] [options of infer.py]
 . ../_base_/env.sh
 
-exec "$PYTHON" ../../src/infer.py --cfg config.yaml \
+exec "$PYTHON" $LAUNCH ../../src/infer.py --cfg config.yaml \
     --task_name quality_compare_noref \
     --meta_path BAPPS/metas/test_AB_detail_mbapps_200.json \
     --dataset_name mbapps_AB_detail \

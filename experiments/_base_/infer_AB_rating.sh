@@ -3,7 +3,7 @@
 #   sh infer_AB_rating.sh [GPU] [options of infer.py]      BAPPS_FORM=_s64: in the form that MBAPPS has
 . ../_base_/env.sh
 
-exec "$PYTHON" ../../src/infer.py --cfg config.yaml \
+exec "$PYTHON" $LAUNCH ../../src/infer.py --cfg config.yaml \
     --task_name quality_compare_noref \
     --meta_path BAPPS/metas/test_AB_single_bapps_9.4k"${BAPPS_FORM:-}".json \
                 KADID10K/metas/test_AB_single_kadid_7.5k.json \

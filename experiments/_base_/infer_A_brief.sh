@@ -3,7 +3,7 @@
 #   sh infer_A_brief.sh [GPU] [options of infer.py]
 . ../_base_/env.sh
 
-exec "$PYTHON" ../../src/infer.py --cfg config.yaml \
+exec "$PYTHON" $LAUNCH ../../src/infer.py --cfg config.yaml \
     --task_name quality_single_A_noref \
     --meta_path KADIS700K/A_sd_brief/metas/test_A_sd_single_4k_exclude.json \
                 KADIS700K/A_md_brief/metas/test_A_md_single_3k_exclude.json \

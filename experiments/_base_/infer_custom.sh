@@ -10,5 +10,5 @@ if [ $# -lt 3 ]; then echo "usage: sh infer_custom.sh [GPU] META NAME TASK [opti
 meta=$1 name=$2 task=$3
 shift 3
 
-exec "$PYTHON" ../../src/infer.py --cfg config.yaml \
+exec "$PYTHON" $LAUNCH ../../src/infer.py --cfg config.yaml \
     --task_name "$task" --meta_path "$meta" --dataset_name "$name" "$@"

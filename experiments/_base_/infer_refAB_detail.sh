@@ -3,7 +3,7 @@
 #   sh infer_refAB_detail.sh [GPU] [options of infer.py]
 . ../_base_/env.sh
 
-exec "$PYTHON" ../../src/infer.py --cfg config.yaml \
+exec "$PYTHON" $LAUNCH ../../src/infer.py --cfg config.yaml \
     --task_name quality_compare \
     --meta_path KADIS700K/refAB_sd_detail/metas/test_refAB_sd_detail_200.json \
                 KADIS700K/refAB_md_detail/metas/test_refAB_md_detail_100.json \

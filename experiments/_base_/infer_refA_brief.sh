@@ -3,7 +3,7 @@
 #   sh infer_refA_brief.sh [GPU] [options of infer.py]
 . ../_base_/env.sh
 
-exec "$PYTHON" ../../src/infer.py --cfg config.yaml \
+exec "$PYTHON" $LAUNCH ../../src/infer.py --cfg config.yaml \
     --task_name quality_single_A \
     --meta_path KADIS700K/refA_sd_brief/metas/test_refA_sd_single_5k.json \
                 KADIS700K/refA_md_brief/metas/test_refA_md_single_5k.json \

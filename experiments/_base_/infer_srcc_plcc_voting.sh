@@ -3,7 +3,7 @@
 #   sh infer_srcc_plcc_voting.sh [GPU] [options of infer.py]
 . ../_base_/env.sh
 
-exec "$PYTHON" ../../src/infer.py --cfg config.yaml \
+exec "$PYTHON" $LAUNCH ../../src/infer.py --cfg config.yaml \
     --task_name quality_compare \
     --meta_path KADID10K/metas_srcc_plcc_voting/test_refAB_single_kadid_124k.json \
                 CSIQ/metas_srcc_plcc_voting/test_refAB_single_csiq_12k.json \

@@ -5,7 +5,7 @@ cap, and hands over a typed reply for every request. What came back is kept in a
 that a run that was killed goes on where it stopped. It knows nothing of what is asked: that is the callers'.
 
     requests = (Request(item["id"], [user_message("Describe this.", image_part(path))]) for ...)
-    ask(requests, Options(model="gpt-4o"), "out/ledger.jsonl", on_reply=print)
+    ask(requests, ChatOptions(model="gpt-4o"), "out/ledger.jsonl", on_reply=print)
 """
 
 import argparse
@@ -42,7 +42,7 @@ _GATEWAY = {502, 504, 524}  # the server behind it may have answered
 
 
 @dataclass(frozen=True)
-class Options:
+class ChatOptions:
     """Where to ask, how, and how much."""
 
     model: str
@@ -142,17 +142,19 @@ def add_arguments(
     group.add_argument("--api_key", help="better in the environment, as OPENAI_API_KEY: arguments are public")
     group.add_argument("--max_tokens", type=int, default=max_tokens)
     group.add_argument("--temperature", type=float, default=temperature, help="negative: the server's default")
-    group.add_argument("--concurrency", type=int, default=Options.concurrency, help="requests at a time")
-    group.add_argument("--retries", type=int, default=Options.retries, help="further tries of one request")
-    group.add_argument("--timeout", type=float, default=Options.timeout, help="seconds for one try")
+    group.add_argument("--concurrency", type=int, default=ChatOptions.concurrency, help="requests at a time")
+    group.add_argument("--retries", type=int, default=ChatOptions.retries, help="further tries of one request")
+    group.add_argument("--timeout", type=float, default=ChatOptions.timeout, help="seconds for one try")
     group.add_argument("--max_items", type=int, help="requests to send in this run")
     group.add_argument("--max_cost", type=float, help="dollars, over all runs; needs the prices")
     group.add_argument("--price_in", type=float, default=0.0, help="dollars per million prompt tokens")
     group.add_argument("--price_out", type=float, default=0.0, help="dollars per million answer tokens")
-    group.add_argument("--image_tokens", type=int, default=Options.image_tokens, help="the most one image counts for")
+    group.add_argument(
+        "--image_tokens", type=int, default=ChatOptions.image_tokens, help="the most one image counts for"
+    )
 
 
-def options_from(args: argparse.Namespace) -> Options:
+def options_from(args: argparse.Namespace) -> ChatOptions:
     """The options of a command line.
 
     Raises:
@@ -171,13 +173,13 @@ def options_from(args: argparse.Namespace) -> Options:
         raise InputError(f"--timeout: expected more than 0 seconds, found {args.timeout}")
     if args.max_cost is not None and not args.price_in > 0 < args.price_out:
         raise InputError("--max_cost: expected --price_in and --price_out, too (dollars per million tokens)")
-    names = [name for name in Options.__dataclass_fields__ if name not in ("api_key", "temperature", "backoff")]
+    names = [name for name in ChatOptions.__dataclass_fields__ if name not in ("api_key", "temperature", "backoff")]
     temperature = None if args.temperature < 0 else args.temperature
-    return Options(api_key=key, temperature=temperature, **{name: getattr(args, name) for name in names})
+    return ChatOptions(api_key=key, temperature=temperature, **{name: getattr(args, name) for name in names})
 
 
 def ask(
-    requests: Iterable[Request], options: Options, ledger_path: str | Path, on_reply: Callable[[Reply], None]
+    requests: Iterable[Request], options: ChatOptions, ledger_path: str | Path, on_reply: Callable[[Reply], None]
 ) -> Totals:
     """Resolve every request; block until all are.
 
@@ -203,7 +205,7 @@ class _Lost(Exception):
 
 
 class _Run:
-    def __init__(self, options: Options, ledger: Ledger, on_reply: Callable[[Reply], None]):
+    def __init__(self, options: ChatOptions, ledger: Ledger, on_reply: Callable[[Reply], None]):
         self.options, self.ledger, self.on_reply = options, ledger, on_reply
         self.sent = 0  # requests, not tries
         self.failures = 0  # since the last answer

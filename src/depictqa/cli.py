@@ -98,11 +98,48 @@ def compare(
     set: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Say which of two images is better, and why."""
+    """Say which of two images is better, and why; the verdict is asked for in both orders."""
     answer = _load(model, device, dtype, set).compare(a, b, reference)
     if not as_json:
         print(f"better: {answer.better or 'undecided'}")
     _print(answer, as_json, a=str(a), b=str(b))
+
+
+@app.command()
+def score(
+    images: Annotated[list[Path], typer.Argument(help="image files")],
+    reference: Reference = None,
+    model: ModelName = "nano",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    set: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Score images from 1 (bad) to 5 (excellent), with an error bar."""
+    dq = _load(model, device, dtype, set)
+    for image in images:
+        scored = dq.score(image, reference)
+        about = {"image": str(image)}
+        print(json.dumps(about | scored.to_dict(), ensure_ascii=False) if as_json else f"{image}: {scored}")
+
+
+@app.command()
+def rank(
+    images: Annotated[list[Path], typer.Argument(help="image files, two or more")],
+    reference: Reference = None,
+    schedule: Annotated[str, typer.Option(help="which pairs are compared: all, swiss or active")] = "swiss",
+    budget: Annotated[int | None, typer.Option(help="comparisons at most")] = None,
+    model: ModelName = "nano",
+    device: Device = "auto",
+    dtype: Dtype = "auto",
+    set: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Rank images from best to worst by comparing pairs of them."""
+    ranking = _load(model, device, dtype, set).rank(images, reference, schedule, budget)
+    for place in ranking.order:
+        row = {"image": str(images[place]), "score": ranking.scores[place], "std": ranking.stds[place]}
+        print(json.dumps(row) if as_json else f"{row['score']:+.2f} ± {row['std']:.2f}  {row['image']}")
 
 
 @app.command()

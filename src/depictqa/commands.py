@@ -15,7 +15,8 @@ def infer_command() -> None:
     """Answer the questions of meta files."""
     parser = argparse.ArgumentParser(
         description="Answer the questions of one or more meta files (json lists of id, image_ref, image_A, image_B, query). "
-        "Writes {answer_dir}/{task}_{dataset}.jsonl while it runs and .json at the end; a killed run continues.",
+        "Writes {answer_dir}/{task}_{dataset}.jsonl while it runs and .json at the end; a killed run continues. "
+        "`torchrun` starts it as several processes, one a GPU.",
     )
     tasks = [task.name for task in TASKS.values() if task.inference]
     _add_config(parser)

@@ -6,21 +6,27 @@ model.delta_path=FOLDER/delta.pt`. What was written is loaded again, and its log
 """
 
 import argparse
+import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import nn
 from transformers import GenerationConfig, PreTrainedModel
 
 from depictqa.config import Config, load_config, parse_overrides, require_file
 from depictqa.errors import InputError, exit_cleanly
-from depictqa.model.build import DTYPES, build_model
+from depictqa.model.build import DTYPES, build_skeleton
 from depictqa.model.delta import save_delta
 from depictqa.model.depictqa import DepictQA
-from depictqa.model.llm import as_folder, load_llm
+from depictqa.model.folder import check_complete
+from depictqa.model.llm import as_folder, empty_llm, lora_layers, lora_update
 from depictqa.model.tokenizer import load_tokenizer
+from depictqa.model.weights import load_torch_file, weight_files
 from depictqa.prompts import TASKS
 
 TOKENIZER_FILES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "*.jinja")
@@ -29,6 +35,8 @@ LEAST_AGREEMENT = 0.98  # share of positions with the same likeliest token; roun
 
 def export(config: Config, out: Path, dtype: torch.dtype) -> tuple[float, float]:
     """Write the merged model to `out`: whole or not at all.
+
+    The language model is never in memory as a whole: it is merged file by file, and compared block by block in float32.
 
     Args:
         dtype: of the file; merging is done in float32.
@@ -42,17 +50,17 @@ def export(config: Config, out: Path, dtype: torch.dtype) -> tuple[float, float]
     """
     if out.exists():
         raise InputError(f"{out}: exists already; expected a new folder")
-    model = build_model(config, torch.device("cpu"), torch.float32).eval()
+    model = build_skeleton(config)
+    llm_folder = as_folder(require_file(config, "model.llm_path"))
     prompts = [model.tokenizer.encode(f"{task.system} {task.name}") for task in TASKS.values()]
-    expected = _logits(model.llm.get_base_model(), prompts)
+    expected = _logits(model.llm.get_base_model(), llm_folder, prompts)
     unfinished = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
-        llm_folder = as_folder(require_file(config, "model.llm_path"))
         try:
             _write(model, llm_folder, unfinished, dtype)
         except (OSError, SafetensorError) as error:  # safetensors wraps a full disk in its own error
             raise InputError(f"{out}: cannot be written ({error}); nothing is kept") from None
-        written = _logits(load_llm(unfinished, torch.float32), prompts)
+        written = _logits(empty_llm(unfinished, torch.float32), unfinished, prompts)
         tokenizer = load_tokenizer(unfinished)
         if any(tokenizer.encode(task.system) != model.tokenizer.encode(task.system) for task in TASKS.values()):
             raise InputError(f"{out}: the exported tokenizer gives other ids; nothing is kept")
@@ -70,23 +78,65 @@ def export(config: Config, out: Path, dtype: torch.dtype) -> tuple[float, float]
 
 
 @torch.inference_mode()
-def _logits(llm: PreTrainedModel, prompts: list[list[int]]) -> torch.Tensor:
-    """[tokens of all prompts, V]."""
-    return torch.cat([llm(torch.tensor([ids])).logits[0].float() for ids in prompts])
+def _logits(llm: PreTrainedModel, folder: Path, prompts: Sequence[list[int]]) -> torch.Tensor:
+    """[tokens of all prompts, V], by a model on the meta device: each block has its weights while it is called."""
+    files = {name: path for path in weight_files(folder) for name in load_torch_file(path)}
+    sources = _frozen_names(llm)
+    sources |= {name: source for name, source in llm.all_tied_weights_keys.items() if name not in files}
+    check_complete(folder, {source for source in sources.values() if source not in files})
+
+    def fill(block: nn.Module, prefix: str) -> None:
+        wanted = {name: sources[prefix + name] for name in block.state_dict() if prefix + name in sources}
+        opened = {path: load_torch_file(path) for path in {files[source] for source in wanted.values()}}
+        weights = {name: opened[files[source]][source].float() for name, source in wanted.items()}
+        block.load_state_dict(weights, strict=False, assign=True)
+
+    def empty(block: nn.Module, prefix: str) -> None:
+        state = block.state_dict()
+        meta = {name: value.to("meta") for name, value in state.items() if prefix + name in sources}
+        block.load_state_dict(meta, strict=False, assign=True)
+
+    layers = [f"model.layers.{number}" for number in range(llm.config.num_hidden_layers)]
+    for name in ("model.embed_tokens", *layers, "model.norm", "lm_head"):
+        block = llm.get_submodule(name)
+        block.register_forward_pre_hook(lambda block, _, prefix=f"{name}.": fill(block, prefix))
+        block.register_forward_hook(lambda block, _, __, prefix=f"{name}.": empty(block, prefix))
+    ids = nn.utils.rnn.pad_sequence([torch.tensor(one) for one in prompts], batch_first=True)  # [P, T]
+    logits = llm(ids, use_cache=False).logits  # [P, T, V]; attention is causal: nothing sees the padding behind it
+    return torch.cat([row[: len(one)] for row, one in zip(logits, prompts, strict=True)])
+
+
+def _frozen_names(llm: PreTrainedModel) -> dict[str, str]:
+    """A model's frozen weights -> their names in files, which know nothing of LoRA."""
+    return {name: name.replace(".base_layer.", ".") for name in llm.state_dict() if ".lora_" not in name}
 
 
 def _write(model: DepictQA, llm_folder: Path, folder: Path, dtype: torch.dtype) -> None:
-    model.llm.merge_adapter(safe_merge=True)
-    with torch.no_grad():
-        for name, parameter in model.llm.named_parameters():
-            if ".lora_" in name:
-                parameter.zero_()
+    """Leaves the LoRA of `model` zeros, as `delta.pt` has it."""
+    folder.mkdir()
+    llm = model.llm.get_base_model()
+    adapted, wanted = lora_layers(llm), set(_frozen_names(llm).values())
+    shards, weight_map = weight_files(llm_folder), {}
+    for number, path in enumerate(shards, 1):
+        weights = {}
+        for name, weight in load_torch_file(path).items():
+            if name in wanted:
+                layer = adapted.get(name.removesuffix(".weight"))
+                merged = weight if layer is None else weight.float() + lora_update(layer)
+                weights[name] = merged.to(dtype).contiguous()
+        file = f"model-{number:05}-of-{len(shards):05}.safetensors" if len(shards) > 1 else "model.safetensors"
+        save_file(weights, folder / file, {"format": "pt"})
+        weight_map |= dict.fromkeys(weights, file)
+    if len(shards) > 1:
+        size = sum((folder / file).stat().st_size for file in set(weight_map.values()))
+        index = {"metadata": {"total_size": size}, "weight_map": weight_map}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
+    llm.config.dtype = dtype
+    llm.config.save_pretrained(folder)
+    GenerationConfig.from_model_config(llm.config).save_pretrained(folder)  # sampling flags are not ours to pass on
+    for layer in adapted.values():
+        nn.init.zeros_(layer.lora_A.default.weight), nn.init.zeros_(layer.lora_B.default.weight)
     save_delta(model, folder / "delta.pt", dtype)
-    merged = model.llm.unload()
-    merged.generation_config = GenerationConfig.from_model_config(
-        merged.config
-    )  # sampling flags are not ours to pass on
-    merged.to(dtype).save_pretrained(folder)
     for pattern in TOKENIZER_FILES:
         for path in llm_folder.glob(pattern):
             shutil.copyfile(path, folder / path.name)

@@ -80,6 +80,11 @@ class Task:
     answer: str = "text"
 
     @property
+    def compares(self) -> bool:
+        """Whether it is about two images."""
+        return {"image_A", "image_B"} <= set(self.fields)
+
+    @property
     def fields(self) -> tuple[str, ...]:
         return tuple(slot.field for slot in self.slots)
 

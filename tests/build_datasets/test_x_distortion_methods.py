@@ -1,5 +1,6 @@
 """Shortcuts equal the long way: Otsu's thresholds, median cut, jitter, zoom."""
 
+import io
 import itertools
 
 import numpy as np
@@ -10,6 +11,7 @@ from skimage.filters import threshold_multiotsu
 
 from build_datasets.x_distortion import add_distortion
 from build_datasets.x_distortion.blur import blur_jitter
+from build_datasets.x_distortion.compression import compression_jpeg
 from build_datasets.x_distortion.median_cut import median_cut
 from build_datasets.x_distortion.quantization import BINS, multi_otsu, quantization_hist, quantization_otsu
 from conftest import image_path
@@ -128,3 +130,11 @@ def test_zoom_is_scipys(height_width):
         total += larger[top : top + height, left : left + width]
     expected = np.uint8(np.clip(total / (len(zooms) + 1), 0, 1) * 255).astype(int)
     assert abs(add_distortion(PHOTO[:height, :width], 5, "blur_zoom") - expected).max() <= 1
+
+
+@pytest.mark.parametrize("quality", [1, 5, 7, 12, 18, 25, 43, 60, 75, 90, 100])
+def test_jpeg_is_pillows_to_the_byte(quality):
+    for photo in (PHOTO, PHOTO[:33, :47]):  # the second has blocks that are cut off
+        buffer = io.BytesIO()
+        Image.fromarray(photo).save(buffer, format="JPEG", quality=quality)
+        np.testing.assert_array_equal(compression_jpeg(photo, quality, None), np.array(Image.open(buffer)))

@@ -14,6 +14,7 @@ from depictqa.evaluation.correlation import (
     srcc_plcc,
     vote,
 )
+from depictqa.evaluation.ranking import fit
 
 COMPARISONS = [
     {"id": 0, "image_ref": "r", "image_A": "x", "image_B": "y"},
@@ -35,6 +36,25 @@ def test_votes_by_hand():
     assert problems.missing == ()
     (weighted,), _ = vote(ANSWERS, COMPARISONS, OPINIONS, confidence=True)
     assert weighted.scores == pytest.approx([(0.9 + 0.7) / 2, (0.1 + 0.6) / 2, (0.4 + 0.3) / 2])
+
+
+def test_bradley_terry_scores_are_those_of_each_reference():
+    comparisons = [*COMPARISONS, {"id": 3, "image_ref": "s", "image_A": "x", "image_B": "y"}]
+    answers = [*ANSWERS, {"id": 3, "text": "Image B", "confidence": 0.8}]
+    opinions = OPINIONS | {"s": {"dist_paths": ["y", "x"], "mos_list": [2, 1]}}
+    references, _ = vote(answers, comparisons, opinions, confidence=True, scores="bradley-terry")
+    expected = fit(3, np.array([[0, 1], [1, 2], [2, 0]]), np.array([0.9, 0.6, 0.3]))
+    assert references[0].scores == pytest.approx(expected.scores)
+    assert references[1].scores == pytest.approx(fit(2, np.array([[0, 1]]), np.array([0.8])).scores)
+
+
+def test_bradley_terry_knows_who_was_beaten():
+    """Half of the pairs; x lost only against the best, w won only against the worst."""
+    asked = [("y", "x", 0.6), ("w", "z", 0.6), ("x", "w", 0.95), ("y", "z", 0.99)]
+    comparisons = [{"id": n, "image_ref": "r", "image_A": a, "image_B": b} for n, (a, b, _) in enumerate(asked)]
+    answers = [{"id": n, "text": "Image A", "confidence": sure} for n, (*_, sure) in enumerate(asked)]
+    opinions = {"r": {"dist_paths": ["y", "x", "w", "z"], "mos_list": [4, 3, 2, 1]}}
+    assert srcc_plcc(answers, comparisons, opinions, confidence=True, scores="bradley-terry").srcc == pytest.approx(1)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from depictqa.chat_api import Options
+from depictqa.chat_api import ChatOptions
 from depictqa.errors import InputError
 from depictqa.evaluation.joining import Problems
 from depictqa.evaluation.judge import NO_SCORE, VERSIONS, Judgement, Verdict, judge, parse_scores, read_prompt
@@ -69,7 +69,7 @@ PROMPT = "{question} {reference} / {answer}"
 
 
 def run(server, tmp_path, version="v1", predictions=ANSWERS, **options):
-    settings = Options("m", server.url, backoff=0.01, max_tokens=50, **options)
+    settings = ChatOptions("m", server.url, backoff=0.01, max_tokens=50, **options)
     return judge(version, predictions, ITEMS, settings, tmp_path / "l.jsonl", prompt=PROMPT, allow_missing=True)
 
 

@@ -44,7 +44,9 @@ def fake_python(tmp_path):
 
 def run(script: Path, *arguments: str, python: Path, shell: str = "sh", **environment: str):
     """Run a script from another folder than its own; returns the finished process."""
-    inherited = {key: value for key, value in os.environ.items() if key not in ("CUDA_VISIBLE_DEVICES", "HOSTFILE")}
+    inherited = {
+        key: value for key, value in os.environ.items() if key not in ("CUDA_VISIBLE_DEVICES", "HOSTFILE", "NODES")
+    }
     return subprocess.run(
         [shell, script, *arguments],
         cwd="/",
@@ -118,6 +120,30 @@ def test_devices_are_chosen_only_when_given(given, expected, shell, fake_python)
         assert "" not in printed(process, "argument")
     process = run(EXPERIMENTS / "DQ495K/infer_A_brief.sh", *given, python=fake_python, CUDA_VISIBLE_DEVICES="5")
     assert printed(process, "devices") == [expected.replace("unset", "5")]
+
+
+def launched(*given: str, python: Path, shell: str = "sh", **environment: str) -> list[str]:
+    """What stands before the program in the command of an inference script."""
+    script = EXPERIMENTS / "DQ495K/infer_A_brief.sh"
+    arguments = printed(run(script, *given, python=python, shell=shell, **environment), "argument")
+    return arguments[: arguments.index("../../src/infer.py")]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_inference_runs_a_process_for_each_device(shell, fake_python):
+    torchrun = ["-m", "torch.distributed.run", "--nproc_per_node"]
+    assert launched("0", python=fake_python, shell=shell) == launched(python=fake_python, shell=shell) == []
+    assert launched("0,1,2,3", python=fake_python, shell=shell) == [*torchrun, "4", "--standalone"]
+    meeting = ["--nnodes", "2", "--rdzv_backend", "c10d", "--rdzv_endpoint", "one:29400"]
+    machines = {"NODES": "2", "RDZV": "one:29400"}
+    assert launched("0,1", python=fake_python, shell=shell, **machines) == [*torchrun, "2", *meeting]
+    assert launched("0", python=fake_python, shell=shell, **machines) == [*torchrun, "1", *meeting]
+    assert launched(python=fake_python, shell=shell, **machines) == [*torchrun, "1", *meeting]
+
+
+def test_several_machines_need_a_place_to_meet(fake_python):
+    process = run(EXPERIMENTS / "DQ495K/infer_A_brief.sh", "0,1", python=fake_python, NODES="2")
+    assert (process.returncode, process.stderr) == (2, "error: NODES needs RDZV, the host:port of one of them\n")
 
 
 TASKS = {

@@ -1,5 +1,7 @@
 """A batch of any questions gives each its own answer and confidence; every distinct picture is encoded once."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -62,6 +64,27 @@ def test_embeds_are_each_pictures_own(tiny_model):
         for question, row in zip(questions, assessor.embed(questions), strict=True):
             for image, embeds in zip(question.images, row, strict=True):
                 torch.testing.assert_close(embeds, model.embed_images([image])[0], atol=1e-4, rtol=1e-4)
+
+
+def test_questions_about_pictures_that_are_encoded_already(tiny_model, monkeypatch):
+    model, preprocess = tiny_model()
+    questions, assessor = mixed_questions(preprocess), Assessor(model)
+    embeds = [assessor.encode(question.images) for question in questions]
+    expected = assessor.assess(questions, GREEDY, confidence=True)
+    encoder = CountingEncoder(model, monkeypatch)
+    without = [replace(question, images=()) for question in questions]
+    found = assessor.assess(without, GREEDY, confidence=True, embeds=embeds)
+    assert encoder.count == 0
+    assert [one.answer.output_id for one in found] == [one.answer.output_id for one in expected]
+    assert [one.confidence for one in found] == pytest.approx([one.confidence for one in expected], abs=1e-5)
+
+
+def test_each_pictures_embeds_have_memory_of_their_own(tiny_model):
+    """So that those of one can be let go of while others of the same pass are kept."""
+    model, preprocess = tiny_model()
+    images = [image for question in mixed_questions(preprocess) for image in question.images]
+    for embeds in Assessor(model).encode(images):
+        assert embeds.untyped_storage().nbytes() == embeds.numel() * embeds.element_size()
 
 
 def test_the_same_bytes_of_another_shape_are_another_picture():

@@ -225,7 +225,7 @@ def test_two_metas_never_share_an_answer_file(refused, tmp_path):
 def test_a_broken_image_is_named_and_has_a_row(root, refused, tmp_path):
     (root / "broken.png").write_bytes(b"\x89PNG")
     line = refused([ITEM | {"image_A": "broken.png"}])
-    assert line.startswith("1 of 1 items have broken images (stopped: infer.max_broken allows 1%; see 'error' in ")
+    assert line.startswith("1 of 1 items have broken images (the others are answered; see 'error' in ")
     assert f"{root}/broken.png: not a readable image" in line
 
 
@@ -320,10 +320,10 @@ def test_any_file_of_any_weights_is_noticed(root, tmp_path, key):
     shard.write_bytes(b"weights")
     sections = {"infer": {"output_confidence": True, "sentence_model": str(ARTIFACTS / "llm_tiny")}}
     config = load_config(make_config(tmp_path, root, **sections), {key: str(tmp_path / "weights")})
-    before = program._fingerprint(config, 1)
-    assert program._fingerprint(config, 1) == before
+    before = program._fingerprint(config)
+    assert program._fingerprint(config) == before
     write_again(shard)
-    assert program._fingerprint(config, 1) != before
+    assert program._fingerprint(config) != before
 
 
 @pytest.mark.slow

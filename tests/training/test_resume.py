@@ -4,13 +4,33 @@ import json
 import shutil
 
 import pytest
+import torch
 
 from conftest import ARTIFACTS
 from depictqa.errors import InputError
-from training.runs import make_items, make_run, output_of, start, torchrun, train
+from training.runs import launch, make_items, make_run, metrics_of, output_of, start, torchrun, train
 from training.test_program import free_port
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "stage, bf16, processes", [(1, True, 0), (2, False, 0), (3, False, 0), (1, False, 2), (3, True, 2)]
+)
+def test_a_run_goes_on_bit_for_bit_however_deepspeed_cuts_the_optimizer(tmp_path, stage, bf16, processes):
+    """Taken back to a state of its own from the middle: curve and weights are what they were."""
+    deepspeed = {"zero_optimization": {"stage": stage}, "bf16": {"enabled": bf16}, "gradient_accumulation_steps": 1}
+    config = make_run(tmp_path, make_items(16), train={"save_freq_step": 2, "keep_last": 9}, deepspeed=deepspeed)
+    launcher = torchrun(processes) if processes else ()
+    launch(config, launcher=launcher)
+    straight, weights = metrics_of(config), torch.load(tmp_path / "ckpt" / "ckpt.pt", weights_only=True)
+    middle = tmp_path / "ckpt" / "state" / "step00000002"
+    assert len(list(middle.glob("optimizer.rank*.pt"))) == max(1, processes)
+    launch(config, f"--resume={middle}", launcher=launcher)
+    assert "continues after step 2 of" in output_of(config)
+    assert metrics_of(config) == straight and len(straight) > 2
+    again = torch.load(tmp_path / "ckpt" / "ckpt.pt", weights_only=True)
+    assert all(torch.equal(again[key], weights[key]) for key in weights)
 
 
 def test_another_llm_in_the_same_place_is_noticed_and_the_same_one_elsewhere_is_not(tmp_path):

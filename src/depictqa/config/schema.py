@@ -178,7 +178,7 @@ class AbstractorSizes(Section):
     add_pos_emd: bool = Field(False, description="add a sine position code to the patches")
 
 
-class Model(Section):
+class ModelParts(Section):
     vision_encoder_path: PathTo = Field(description="CLIP: TorchScript archive, state dict, or folder")
     vision_feature_type: Literal["local", "global"] = Field("local", description="patch tokens, or one class token")
     llm_path: PathTo = Field(description="Llama: Hugging Face folder or GGUF file")
@@ -231,12 +231,20 @@ class Train(Section):
 class Infer(Section):
     output_prob_id: bool = Field(False, description="write output_id and prob")
     output_confidence: bool = Field(False, description="write confidence")
+    output_score: bool = Field(
+        False, description="write score, score_std and levels of tasks about one image; a second question where needed"
+    )
     sentence_model: PathOrNull = Field(None, description="MiniLM folder, for confidences of long answers")
     answer_dir: PathTo = Field("./answers/", description="folder for answers")
     temperature: float = Field(0.0, ge=0, description="sampling temperature; 0: greedy")
     top_p: float = Field(0.9, gt=0, le=1, description="probability mass that sampling draws from")
     max_new_tokens: int = Field(400, ge=1, description="longest answer, in tokens")
-    max_broken: float = Field(0.01, ge=0, le=1, description="share of broken pictures above which the run stops")
+    max_broken: float = Field(
+        0.01,
+        ge=0,
+        le=1,
+        description="share of items with broken pictures above which a run fails, once all others are answered",
+    )
 
 
 class VisionPreprocess(Section):
@@ -269,7 +277,7 @@ class Config(File):
         description="number format of the model; auto: on cuda that of fp16 weights, bf16 for others (fp16 on an older GPU); fp32 elsewhere",
     )
     data: Data
-    model: Model
+    model: ModelParts
     train: Train
     infer: Infer
     vision_preprocess: VisionPreprocess

@@ -1,7 +1,11 @@
 """Meta files of inference: questions about pictures, checked whole before any model loads."""
 
-from dataclasses import dataclass
+import hashlib
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from depictqa.answers import index_by_id, read_items
 from depictqa.errors import InputError
@@ -13,15 +17,26 @@ MOST_SHOWN = 10
 
 @dataclass(frozen=True)
 class Item:
-    """A question of a meta file; `image_paths` are in the order of the task's slots."""
+    """A question of a meta file.
+
+    Attributes:
+        image_paths: in the order of the task's slots.
+        fingerprint: changes with the question and with its pictures, by size and time of their files.
+    """
 
     id: str | int
     image_paths: tuple[Path, ...]
     query: str
+    fingerprint: str = field(default="", compare=False)
+
+
+class _Picture(NamedTuple):
+    path: Path
+    stamp: str | None  # changes with the file; None: there is no such file
 
 
 def read_questions(path: Path, task: Task, root_dir: Path) -> list[Item]:
-    """Read and check a meta file.
+    """Read and check a meta file. However many questions are about a picture, its file is looked at once.
 
     Args:
         root_dir: folder that the file's picture paths are relative to.
@@ -34,21 +49,38 @@ def read_questions(path: Path, task: Task, root_dir: Path) -> list[Item]:
     index_by_id(raw, path)
     if not raw:
         raise InputError(f"{path}: no items")
+    known: dict[str, _Picture] = {}
+
+    def look(name: str) -> _Picture:
+        if name not in known:
+            known[name] = _look(root_dir / name)
+        return known[name]
+
     problems, items = [], []
     for entry in raw:
-        problem = _wrong_with(entry, task, root_dir)
+        problem = _wrong_with(entry, task, look)
         if problem is not None:
             problems.append(f"item {entry['id']}: {problem}")
         elif not problems:
-            paths = tuple(root_dir / entry[field] for field in task.fields)
-            items.append(Item(entry["id"], paths, entry["query"]))
+            pictures = [look(entry[field]) for field in task.fields]
+            told = "\0".join([repr(entry["id"]), entry["query"], *(f"{path}\0{stamp}" for path, stamp in pictures)])
+            fingerprint = hashlib.sha256(told.encode(errors="surrogatepass")).hexdigest()[:16]
+            items.append(Item(entry["id"], tuple(path for path, _ in pictures), entry["query"], fingerprint))
     if problems:
         shown = "; ".join(problems[:MOST_SHOWN])
         raise InputError(f"{path}: {len(problems)} of {len(raw)} items cannot be asked: {shown}")
     return items
 
 
-def _wrong_with(entry: dict, task: Task, root_dir: Path) -> str | None:
+def _look(path: Path) -> _Picture:
+    try:
+        found = path.stat()
+    except (OSError, ValueError):  # ValueError: a name that no file can have
+        return _Picture(path, None)
+    return _Picture(path, f"{found.st_size} {found.st_mtime_ns}" if stat.S_ISREG(found.st_mode) else None)
+
+
+def _wrong_with(entry: dict, task: Task, look: Callable[[str], _Picture]) -> str | None:
     if not isinstance(entry.get("query"), str) or not entry["query"].strip():
         return "the field 'query' is missing or empty; expected a question"
     given = tuple(field for field in ALL_FIELDS if entry.get(field) is not None)
@@ -56,9 +88,10 @@ def _wrong_with(entry: dict, task: Task, root_dir: Path) -> str | None:
         fitting = [other.name for other in TASKS.values() if other.inference and other.fields == given]
         advice = f"; these fit {' or '.join(fitting)}" if fitting else ""
         return f"task {task.name} takes {', '.join(task.fields)}, found {', '.join(given) or 'no image'}{advice}"
-    for field in task.fields:
-        if not isinstance(entry[field], str):
-            return f"{field}: expected a path, found {type(entry[field]).__name__}"
-        if not (root_dir / entry[field]).is_file():
-            return f"{field}: {root_dir / entry[field]} does not exist"
+    for name in task.fields:
+        if not isinstance(entry[name], str):
+            return f"{name}: expected a path, found {type(entry[name]).__name__}"
+        picture = look(entry[name])
+        if picture.stamp is None:
+            return f"{name}: {picture.path} does not exist"
     return None

@@ -67,15 +67,23 @@ class ImagePreprocessor:
         image = _center(image, width, height)
         return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()  # [H, W, 3] -> [3, H, W]
 
-    def _scale(self, image: Image.Image) -> Image.Image:
-        short, long = sorted(image.size)
+    def prepared_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(W, H) of a picture -> (W, H) of what is made of it without a crop."""
+        width, height = map(self._padded, self._scaled(size))
+        return width, height
+
+    def _scaled(self, size: tuple[int, int]) -> tuple[int, int]:
+        short, long = sorted(size)
         if short < self.resize and long < self.max_size:
-            return image
+            return size
         if not self.keep_ratio:
-            return image.resize((self.resize, self.resize), Image.Resampling.BICUBIC)
+            return self.resize, self.resize
         factor = min(self.resize / short, self.max_size / long)
-        width, height = (max(1, round(side * factor)) for side in image.size)
-        return image.resize((width, height), Image.Resampling.BICUBIC)
+        width, height = (max(1, round(side * factor)) for side in size)
+        return width, height
+
+    def _scale(self, image: Image.Image) -> Image.Image:
+        return image.resize(self._scaled(image.size), Image.Resampling.BICUBIC)  # of the same size: as it is
 
     def _crop(self, image: Image.Image, rng: random.Random) -> Image.Image:
         if min(image.size) <= self.min_size:

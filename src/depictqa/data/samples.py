@@ -85,7 +85,7 @@ class Tiff:
             raise ValueError(f"TIFF with samples of unequal kinds, {self._bits} bits: this kind is not read")
         self.size = page.imagewidth, page.imagelength
         turns = (found.get(_ORIENTATION) for found in tags)  # a page below the first may leave it to the first
-        self.orientation = next((turn for turn in turns if turn in range(1, 9)), 1)
+        self.orientation = next((turn for turn in turns if isinstance(turn, int) and 1 <= turn <= 8), 1)
         profile = tags[0].get(_PROFILE)
         self.profile = profile if isinstance(profile, bytes) else None
         self.for_pillow = self._format == _UNSIGNED and (

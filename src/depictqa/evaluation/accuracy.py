@@ -21,6 +21,7 @@ from depictqa.evaluation.choice import read_choice, true_choice
 from depictqa.evaluation.joining import Problems, join, some, text_field
 
 BORDERS = (0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1)
+NO_CONFIDENCE = "no confidence (run infer.py with --set infer.output_confidence=true)"
 CONFIDENCE_DIGITS = 6  # a float32 mean of ones may come out a little above 1
 
 _AND = re.compile(r"\band\b", re.IGNORECASE)
@@ -101,12 +102,9 @@ class Accuracy:
         if len(borders) < 2 or list(borders) != sorted(set(borders)):
             raise InputError(f"--intervals: expected at least two ascending numbers, found {some(borders)}")
         present = [sample for sample in self.samples if sample.text is not None]
-        _complain(
-            "no confidence (run infer.py with --set infer.output_confidence=true)",
-            [sample.id for sample in present if sample.confidence is None],
-        )
-        rounded = [(round(sample.confidence, CONFIDENCE_DIGITS), sample) for sample in present]
-        _complain(
+        complain(NO_CONFIDENCE, [sample.id for sample in present if sample.confidence is None])
+        rounded = [(round(one.confidence, CONFIDENCE_DIGITS), one) for one in present if one.confidence is not None]
+        complain(
             f"a confidence outside ({borders[0]}, {borders[-1]}]",
             [f"{sample.id} ({value})" for value, sample in rounded if not borders[0] < value <= borders[-1]],
         )
@@ -124,7 +122,8 @@ def _bare(text: str) -> str:
     return "".join(text.split()).casefold().removesuffix(".")
 
 
-def _complain(what: str, ids: list) -> None:
+def complain(what: str, ids: list) -> None:
+    """Raises InputError where there are any."""
     if ids:
         raise InputError(f"{len(ids)} predictions have {what}: {some(ids)}")
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from depictqa.errors import InputError
-from depictqa.evaluation.accuracy import evaluate
-from depictqa.evaluation.joining import Problems, is_number, join, some
-from depictqa.evaluation.statistics import calibration, confident, kind_of, rejection_curve
+from depictqa.evaluation.accuracy import NO_CONFIDENCE, complain, evaluate
+from depictqa.evaluation.joining import Problems, is_number, join
+from depictqa.evaluation.statistics import calibration, kind_of, rejection_curve
 from depictqa.inference.calibration import Fit, right_or_wrong, temper
 from depictqa.prompts import LEVELS
 
@@ -82,15 +82,9 @@ def read_evidence(predictions: list[dict], answers: list[dict]) -> Evidence:
         raise InputError(f"expected brief answers or levels to calibrate, found true answers for {task}")
     raw = [item | {"confidence": item["confidence_raw"]} if "confidence_raw" in item else item for item in predictions]
     result = evaluate(task, raw, answers)
-    found = confident(result)
-    if found is None:
-        without = [sample.id for sample in result.samples if sample.confidence is None]
-        raise InputError(
-            f"{len(without)} predictions have no confidence (run infer.py with --set infer.output_confidence=true): "
-            f"{some(without)}"
-        )
-    confidences, scores = found
-    return Evidence(KIND_OF_TASK[task], right_or_wrong(confidences), right_or_wrong(scores), result.problems)
+    complain(NO_CONFIDENCE, [sample.id for sample in result.samples if sample.confidence is None])
+    confidences = np.array([sample.confidence for sample in result.samples])
+    return Evidence(KIND_OF_TASK[task], right_or_wrong(confidences), right_or_wrong(result.scores), result.problems)
 
 
 def _levels(predictions: list[dict], answers: list[dict]) -> Evidence:
@@ -103,8 +97,9 @@ def _levels(predictions: list[dict], answers: list[dict]) -> Evidence:
 
 def _probabilities(prediction: dict) -> list[float]:
     levels = prediction.get("levels_raw", prediction["levels"])
-    values = [levels.get(word) for word in LEVELS] if isinstance(levels, dict) else [None]
-    if not all(is_number(value) and 0 <= value <= 1 + 1e-6 for value in values):
+    listed = [levels.get(word) for word in LEVELS] if isinstance(levels, dict) else []
+    values = [value for value in listed if is_number(value) and 0 <= value <= 1 + 1e-6]
+    if len(values) < len(LEVELS):
         raise InputError(
             f"item {prediction['id']}: the field 'levels' must give each of {', '.join(LEVELS)} a probability, "
             f"found {levels!r}"

@@ -75,12 +75,12 @@ def to_question(item: dict) -> dict:
 
 def _options(item: dict) -> list[str]:
     options = item.get("options")
-    valid = isinstance(options, list) and all(isinstance(option, str) and option.strip() for option in options)
-    if not valid or not 2 <= len({_plain(option) for option in options}) == len(options) <= len(ascii_uppercase):
-        raise InputError(
-            f"item {item.get('id')}: the field 'options' must be a list of 2 to 26 different texts, found {options!r}"
-        )
-    return options
+    if isinstance(options, list) and all(isinstance(option, str) and option.strip() for option in options):
+        if 2 <= len({_plain(option) for option in options}) == len(options) <= len(ascii_uppercase):
+            return options
+    raise InputError(
+        f"item {item.get('id')}: the field 'options' must be a list of 2 to 26 different texts, found {options!r}"
+    )
 
 
 def _plain(text: str) -> str:

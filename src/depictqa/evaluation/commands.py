@@ -81,6 +81,12 @@ def voting_command() -> None:
     parser.add_argument(
         "--skip_invalid", action="store_true", help="leave out answers other than 'Image A' and 'Image B'"
     )
+    parser.add_argument(
+        "--scores",
+        choices=("mean", "bradley-terry"),
+        default="mean",
+        help="of votes; bradley-terry: for part of the pairs",
+    )
     add_common(parser, "let a comparison without prediction cast no vote")
     _add_strict(parser)
     args = parser.parse_args()
@@ -96,7 +102,7 @@ def voting_command() -> None:
         predictions, comparisons, opinions = read_items(pred_path), read_items(test_path), read_json(gt_path)
         gc.freeze()  # a million values that stay: looking through them for garbage takes as long as counting the votes
         try:
-            options = {"confidence": args.confidence, "skip_invalid": args.skip_invalid}
+            options = {"confidence": args.confidence, "skip_invalid": args.skip_invalid, "scores": args.scores}
             result = srcc_plcc(predictions, comparisons, opinions, **options)
             lines = ("=" * 100, f"Pred:  {pred_path}", f"SRCC:  {result.srcc}", f"PLCC:  {result.plcc}")
         except InputError as error:

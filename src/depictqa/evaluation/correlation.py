@@ -19,6 +19,7 @@ import numpy as np
 
 from depictqa.errors import InputError
 from depictqa.evaluation.joining import Problems, join, some, text_column
+from depictqa.evaluation.ranking import fit
 
 CHOICES = {"Image A": 1.0, "Image B": 0.0}
 MAX_EVALUATIONS = 20_000  # of a curve; the slowest golden fit takes 3,700
@@ -50,9 +51,7 @@ class Agreement:
     @cached_property
     def krcc(self) -> float:
         """Kendall's tau-b."""
-        from scipy.stats import kendalltau
-
-        return float(kendalltau(self.scores, self.opinions).statistic)
+        return kendall(self.scores, self.opinions)
 
     @cached_property
     def plcc(self) -> float:
@@ -70,8 +69,9 @@ class Agreement:
         return self._plcc(fit_logistic5(self.scores, self.opinions))
 
     def _plcc(self, mapped: np.ndarray | None) -> float | None:
-        flat = mapped is None or np.ptp(mapped) <= 1e-9 * np.abs(mapped).max()
-        return None if flat else pearson(mapped, self.opinions)
+        if mapped is None or np.ptp(mapped) <= 1e-9 * np.abs(mapped).max():  # flat
+            return None
+        return pearson(mapped, self.opinions)
 
     def figures(self) -> dict[str, float | None]:
         """All of them, by name."""
@@ -87,6 +87,14 @@ def ranks(values: np.ndarray) -> np.ndarray:
 def pearson(x: np.ndarray, y: np.ndarray) -> float:
     """Pearson's correlation of two columns [n] that are not constant."""
     return float(np.corrcoef(x, y)[0, 1])
+
+
+def kendall(x: np.ndarray, y: np.ndarray) -> float:
+    """Kendall's tau-b of two columns [n] that are not constant."""
+    from scipy.stats import kendalltau
+
+    tau, _ = kendalltau(x, y)
+    return float(tau)  # pyright: ignore[reportArgumentType]  (scipy does not say what its result holds)
 
 
 @dataclass(frozen=True)
@@ -115,10 +123,12 @@ class Correlation:
     @property
     def plcc(self) -> float:
         """Mean over the references, after the 4-parameter logistic. Raises InputError where that has no fit."""
-        failed = [r.name for r, one in zip(self.references, self.per_reference) if one.plcc_logistic4 is None]
-        if failed:
-            raise InputError(f"reference {failed[0]}: the 4-parameter logistic cannot be fitted to its images")
-        return float(np.mean([one.plcc_logistic4 for one in self.per_reference]))
+        values = []
+        for reference, one in zip(self.references, self.per_reference):
+            if one.plcc_logistic4 is None:
+                raise InputError(f"reference {reference.name}: the 4-parameter logistic cannot be fitted to its images")
+            values.append(one.plcc_logistic4)
+        return float(np.mean(values))
 
 
 def logistic4(x: np.ndarray, high: float, low: float, middle: float, width: float) -> np.ndarray:
@@ -167,6 +177,7 @@ def vote(
     *,
     confidence: bool = False,
     skip_invalid: bool = False,
+    scores: str = "mean",
 ) -> tuple[tuple[Reference, ...], Problems]:
     """Turn answers into one score an image.
 
@@ -177,6 +188,8 @@ def vote(
         comparisons: items with `id`, `image_ref`, `image_A`, `image_B`.
         opinions: reference -> {"dist_paths": [...], "mos_list": [...]}.
         skip_invalid: an answer that is neither choice casts no vote and is told in `problems`; otherwise it is an error.
+        scores: a name in `SCORES`: "mean" of an image's votes, or "bradley-terry", which takes into account whom it was
+            compared with, where not all pairs were asked.
 
     Raises:
         InputError: an answer is neither choice, a confidence is missing, an image got no vote or has two opinions.
@@ -184,35 +197,50 @@ def vote(
     if not isinstance(opinions, dict) or not opinions:
         raise InputError("opinions: expected an object of references, each with 'dist_paths' and 'mos_list'")
     pairs, _, problems = join(predictions, comparisons)
-    answers, items = [answer for answer, _ in pairs], [item for _, item in pairs]
-    texts = text_column(answers, "text")
-    if invalid := {answer["id"]: text for answer, text in zip(answers, texts) if text not in CHOICES}:
+    texts = text_column([answer for answer, _ in pairs], "text")
+    if invalid := {answer["id"]: text for (answer, _), text in zip(pairs, texts) if text not in CHOICES}:
         if not skip_invalid:
             name, text = next(iter(invalid.items()))
             raise InputError(
                 f"item {name}: the field 'text' must be 'Image A' or 'Image B', found {text!r} "
                 f"({len(invalid)} of {len(pairs)} answers are neither; --skip_invalid leaves them out)"
             )
-        valid = [place for place, text in enumerate(texts) if text in CHOICES]
-        answers, items, texts = ([column[place] for place in valid] for column in (answers, items, texts))
+        pairs = [pair for pair, text in zip(pairs, texts) if text in CHOICES]
+        texts = [text for text in texts if text in CHOICES]
+    answers, items = [answer for answer, _ in pairs], [item for _, item in pairs]
     names, *images = (text_column(items, field) for field in ("image_ref", "image_A", "image_B"))
     if not set(names) <= set(opinions):
         item, name = next((item, name) for item, name in zip(items, names) if name not in opinions)
         raise InputError(f"item {item['id']}: its reference {name} is not among the opinions")
 
-    wins = np.array(list(map(CHOICES.get, texts)), dtype=float)  # [votes], 1 where A is preferred
+    wins = np.array(list(map(CHOICES.__getitem__, texts)), dtype=float)  # [votes], 1 where A is preferred
     weights = _weights(answers) if confidence else np.ones(len(wins))
     shares = np.where(wins == 1, weights, 1 - weights)  # of Image A
     references, of_reference = _codes(names)
     pictures, of_picture = _codes(images[0] + images[1])
-    place = (of_reference * len(pictures) + of_picture.reshape(2, -1)).T.ravel()  # [2 * votes]: A, B, A, B, ...
-    order = np.argsort(place, kind="stable")
-    firsts = np.flatnonzero(np.diff(place[order], prepend=-1))  # of each image's votes
-    votes = np.split(np.stack([shares, 1 - shares], axis=1).ravel()[order], firsts[1:])
-    keys = (divmod(key, len(pictures)) for key in place[order[firsts]].tolist())
-    cast = {(references[reference], pictures[picture]): vote for (reference, picture), vote in zip(keys, votes)}
+    compared = of_picture.reshape(2, -1).T  # [votes, 2], Image A and Image B
+    score_of: dict[tuple[str, str], float] = {}
+    in_order = np.argsort(of_reference, kind="stable")
+    for name, rows in zip(references, np.split(in_order, np.bincount(of_reference).cumsum()[:-1])):
+        shown, places = np.unique(compared[rows], return_inverse=True)
+        values = SCORES[scores](len(shown), places.reshape(-1, 2), shares[rows])
+        score_of |= {(name, pictures[picture]): value for picture, value in zip(shown, values.tolist())}
     problems = replace(problems, invalid=tuple(invalid))
-    return tuple(_reference(name, table, cast) for name, table in opinions.items()), problems
+    return tuple(_reference(name, table, score_of) for name, table in opinions.items()), problems
+
+
+def mean_votes(count: int, pairs: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """The mean of each image's votes, [count]; arguments as in `ranking.fit`."""
+    order = np.argsort(pairs, axis=None, kind="stable")
+    votes = np.stack([shares, 1 - shares], axis=1).ravel()[order]
+    return np.array([one.mean() for one in np.split(votes, np.bincount(pairs.ravel(), minlength=count).cumsum()[:-1])])
+
+
+SCORES: dict[str, Callable[[int, np.ndarray, np.ndarray], np.ndarray]] = {
+    "mean": mean_votes,
+    "bradley-terry": lambda count, pairs, shares: fit(count, pairs, shares).scores,
+}
+"""How the votes within a reference become scores: (images, pairs [votes, 2], shares of the first [votes]) -> [images]."""
 
 
 def _codes(values: list[str]) -> tuple[list[str], np.ndarray]:
@@ -238,7 +266,7 @@ def _is_share(value) -> bool:
     return type(value) in (float, int) and 0 <= value <= 1 + 1e-6
 
 
-def _reference(name: str, table: dict, votes: dict[tuple[str, str], np.ndarray]) -> Reference:
+def _reference(name: str, table: dict, scores: dict[tuple[str, str], float]) -> Reference:
     paths, opinions = table.get("dist_paths"), table.get("mos_list")
     if not isinstance(paths, list) or not isinstance(opinions, list) or len(paths) != len(opinions):
         raise InputError(f"reference {name}: expected lists 'dist_paths' and 'mos_list' of one length")
@@ -249,10 +277,10 @@ def _reference(name: str, table: dict, votes: dict[tuple[str, str], np.ndarray])
             f"reference {name}: the field 'dist_paths' lists {len(repeated)} images more than once: {some(repeated)}; "
             "keep one opinion of each"
         )
-    without = [path for path in paths if (name, path) not in votes]
+    without = [path for path in paths if (name, path) not in scores]
     if without:
         raise InputError(f"reference {name}: {len(without)} images are in no answered comparison: {some(without)}")
-    return Reference(name, np.array([votes[name, path].mean() for path in paths]), np.array(opinions, dtype=float))
+    return Reference(name, np.array([scores[name, path] for path in paths]), np.array(opinions, dtype=float))
 
 
 def srcc_plcc(
@@ -262,15 +290,19 @@ def srcc_plcc(
     *,
     confidence: bool = False,
     skip_invalid: bool = False,
+    scores: str = "mean",
 ) -> Correlation:
     """Vote, then correlate within each reference and pooled. Arguments and errors as in `vote` and `Agreement`."""
-    references, problems = vote(predictions, comparisons, opinions, confidence=confidence, skip_invalid=skip_invalid)
+    options = {"confidence": confidence, "skip_invalid": skip_invalid, "scores": scores}
+    references, problems = vote(predictions, comparisons, opinions, **options)
     figures = []
     for one in references:
         try:
             figures.append(Agreement(one.scores, one.opinions))
         except InputError as error:
             raise InputError(f"reference {one.name}: {error}") from None
-    scores = np.concatenate([one.scores for one in references])
-    pooled = Agreement(scores, np.concatenate([one.opinions for one in references]))
+    every_score, every_opinion = (
+        np.concatenate([getattr(one, name) for one in references]) for name in ("scores", "opinions")
+    )
+    pooled = Agreement(every_score, every_opinion)
     return Correlation(references, tuple(figures), pooled, problems)

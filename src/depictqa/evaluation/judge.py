@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from depictqa.chat_api import CUT, OK, Options, Reply, Request, ask, user_message
+from depictqa.chat_api import CUT, OK, ChatOptions, Reply, Request, ask, user_message
 from depictqa.errors import InputError
 from depictqa.evaluation.joining import Problems, join, text_field
 from depictqa.evaluation.statistics import RESAMPLES, bootstrap_interval
@@ -170,7 +170,7 @@ def judge(
     version: str,
     predictions: list[dict],
     answers: list[dict],
-    options: Options,
+    options: ChatOptions,
     ledger_path: str | Path,
     *,
     prompt: str | None = None,

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from depictqa.errors import InputError
 from depictqa.evaluation.accuracy import TASKS, Accuracy
@@ -108,7 +109,7 @@ def _confusion(axes: Axes, result: Accuracy) -> None:
 def _recall(axes: Axes, result: Accuracy) -> None:
     figures = [one for one in per_class(result) if one.support]
     places = np.arange(len(figures))
-    axes.barh(places - 0.2, [one.recall for one in figures], 0.4, color=BLUE, label="recall")
+    axes.barh(places - 0.2, [one.recall or 0 for one in figures], 0.4, color=BLUE, label="recall")
     axes.barh(places + 0.2, [one.precision or 0 for one in figures], 0.4, color=GREY, label="precision")
     axes.set_yticks(places, [f"{one.label} ({one.support})" for one in figures], fontsize=7)
     axes.invert_yaxis()
@@ -128,12 +129,12 @@ def _by_group(axes: Axes, groups: dict[object, Accuracy], field: str) -> None:
 
 def _reliability(axes: Axes, confidences: tuple[np.ndarray, np.ndarray]) -> None:
     result = calibration(*confidences)
-    filled = [one for one in result.bins if one.count]
-    most = max(one.count for one in filled)
+    filled = [(one, one.confidence or 0, one.accuracy or 0) for one in result.bins if one.count]
+    most = max(one.count for one, *_ in filled)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
-    axes.bar([one.low for one in filled], [one.accuracy for one in filled], 0.1, align="edge", color=BLUE, alpha=0.35)
-    sizes = [10 + 60 * one.count / most for one in filled]
-    axes.scatter([one.confidence for one in filled], [one.accuracy for one in filled], sizes, color=BLUE)
+    lows, means, heights = zip(*((one.low, mean, accuracy) for one, mean, accuracy in filled))
+    axes.bar(lows, heights, 0.1, align="edge", color=BLUE, alpha=0.35)
+    axes.scatter(means, heights, [10 + 60 * one.count / most for one, *_ in filled], color=BLUE)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="confidence", ylabel="accuracy")
     axes.set_title(f"Reliability (ECE {result.ece:.3f})")
 
@@ -159,16 +160,15 @@ def _scatter(axes: Axes, result: Correlation) -> None:
 
 def _spread(axes: Axes, result: Correlation) -> None:
     axes.hist([one.srcc for one in result.per_reference], bins=20, color=BLUE)
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.axvline(result.srcc, color="black", linewidth=1)
     axes.set(xlabel="SRCC of a reference", ylabel="references", title=f"Mean SRCC {result.srcc:.3f}")
 
 
 def _scores(axes: Axes, result: Scored) -> None:
-    bars = {"xerr": np.nan_to_num(result.stds), "yerr": np.nan_to_num(result.opinion_stds)}
-    axes.errorbar(
-        result.scores, result.opinions, **bars, fmt="o", markersize=3, color=BLUE, ecolor=GREY, elinewidth=0.4
-    )
+    bars = np.nan_to_num(result.opinion_stds), np.nan_to_num(result.stds)  # of opinions, of scores
+    style = {"fmt": "o", "markersize": 3, "color": BLUE, "ecolor": GREY, "elinewidth": 0.4}
+    axes.errorbar(result.scores, result.opinions, *bars, **style)
     order = np.argsort(result.scores)
     axes.plot(result.scores[order], result.mapped[order], color="black", linewidth=1, zorder=3)
     axes.set(xlabel="score, with its error bar", ylabel="mean opinion score")

@@ -4,7 +4,7 @@
 posteriori; an answer of 0.6 counts for less than one of 0.99. The judge is a function, so that a loaded model, a file of
 answers and a simulation are ranked alike; what the items are is not known here.
 
-    ranking = rank(20, judge, schedule="active", budget=100)
+    ranking = rank(20, judge, schedule="swiss", budget=100)
     ranking.order, ranking.scores, ranking.std
 """
 
@@ -82,7 +82,7 @@ def fit(count: int, pairs: np.ndarray, shares: np.ndarray, prior_std: float = PR
     return Ranking(scores, covariance, len(pairs))
 
 
-def rank(count: int, judge: Judge, schedule: str = "active", budget: int | None = None, seed: int = 0) -> Ranking:
+def rank(count: int, judge: Judge, schedule: str = "swiss", budget: int | None = None, seed: int = 0) -> Ranking:
     """Rank items by asking about pairs of them.
 
     No pair is asked twice; which of a pair comes first is drawn, so that a judge's preference for the first evens out.

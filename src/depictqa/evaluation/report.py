@@ -5,14 +5,14 @@ apply. Long answers appear with the verdicts of the judge where those lie in the
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
 from pathlib import Path
 
 from depictqa.answers import read_items, read_json
 from depictqa.errors import InputError
 from depictqa.evaluation.accuracy import Accuracy, evaluate
-from depictqa.evaluation.correlation import Correlation, srcc_plcc
+from depictqa.evaluation.correlation import srcc_plcc
 from depictqa.evaluation.joining import Problems
 from depictqa.evaluation.judge import VERSIONS, Judgement, Verdict
 from depictqa.evaluation.plots import accuracy_figure, correlation_figure, png_bytes
@@ -165,7 +165,8 @@ def _voting(path: Path, predictions: list[dict], truth: Truth, truths: list[Trut
     opinions = next((one for one in truths if one.opinions and names <= set(one.opinions)), None)
     if not opinions:
         raise InputError(f"none of the given files holds the opinion scores of the references of {truth.path}")
-    result: Correlation = srcc_plcc(predictions, truth.items, opinions.opinions, skip_invalid=True)
+    soft = all(item.get("confidence") is not None for item in predictions if item.get("text") is not None)
+    result = srcc_plcc(predictions, truth.items, opinions.opinions, confidence=soft, skip_invalid=True)
     figures = correlation_summary(result)
     pooled, mean, interval = figures["pooled"], figures["mean"], figures["interval95"]
     rows = [(name, mean[name], *(interval[name] or (None, None)), pooled[name]) for name in mean]
@@ -179,13 +180,19 @@ def _voting(path: Path, predictions: list[dict], truth: Truth, truths: list[Trut
         value=result.srcc,
         interval=interval["srcc"],
         notes=_notes(result.problems),
-        tables=[Table(f"{figures['references']} references", header, rows)],
+        tables=[
+            Table(
+                f"{figures['references']} references, {'soft votes' if soft else 'votes without confidence'}",
+                header,
+                rows,
+            )
+        ],
         picture=_drawn(correlation_figure, result),
     )
 
 
 def _verdicts(path: Path, items: list[dict]) -> Section:
-    verdicts = tuple(Verdict(**item | {"scores": item["scores"] and tuple(item["scores"])}) for item in items)
+    verdicts = tuple(replace(Verdict(**item), scores=item["scores"] and tuple(item["scores"])) for item in items)
     widths = {len(verdict.scores) for verdict in verdicts if verdict.scores}
     version = next((name for name, one in VERSIONS.items() if widths == {len(one.scores)}), None)
     if not version:

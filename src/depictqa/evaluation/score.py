@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from depictqa.errors import InputError
-from depictqa.evaluation.correlation import CHOICES, Agreement, fit_logistic4, pearson, ranks
+from depictqa.evaluation.correlation import CHOICES, Agreement, fit_logistic4, kendall, pearson, ranks
 from depictqa.evaluation.joining import Problems, is_number, join, number_field, some, text_field
 
 RESAMPLES = 1000
@@ -94,9 +94,7 @@ def _srcc(scores: np.ndarray, mapped: np.ndarray, opinions: np.ndarray) -> float
 
 
 def _krcc(scores: np.ndarray, mapped: np.ndarray, opinions: np.ndarray) -> float:
-    from scipy.stats import kendalltau
-
-    return float(kendalltau(scores, opinions).statistic)
+    return kendall(scores, opinions)
 
 
 def _plcc_linear(scores: np.ndarray, mapped: np.ndarray, opinions: np.ndarray) -> float:

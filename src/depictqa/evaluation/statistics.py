@@ -22,10 +22,10 @@ _WORDS = {name.lower() for name in VOCABULARY}
 
 def kind_of(answers: list[dict]) -> str:
     """Which figures apply, from what the true answers look like."""
-    texts = [item.get("answer") for item in answers]
+    texts = [text for item in answers if isinstance(text := item.get("answer"), str)]
     if all("options" in item for item in answers):
         return "choice"
-    if not all(isinstance(text, str) for text in texts):
+    if len(texts) < len(answers):
         return "voting"
     if all(text.strip() in CHOICES for text in texts):
         return "rating"
@@ -75,9 +75,13 @@ def calibration(confidences: np.ndarray, scores: np.ndarray, bins: int = CALIBRA
     for place in range(bins):
         inside = places == place
         count = int(inside.sum())
-        mean, accuracy = (float(confidences[inside].mean()), float(scores[inside].mean())) if count else (None, None)
-        rows.append(Bin(place / bins, (place + 1) / bins, count, mean, accuracy))
-        gap += count * abs(mean - accuracy) if count else 0.0
+        borders = place / bins, (place + 1) / bins
+        if count:
+            mean, accuracy = float(confidences[inside].mean()), float(scores[inside].mean())
+            rows.append(Bin(*borders, count, mean, accuracy))
+            gap += count * abs(mean - accuracy)
+        else:
+            rows.append(Bin(*borders, 0, None, None))
     return Calibration(gap / len(scores), tuple(rows))
 
 
@@ -97,9 +101,10 @@ def rejection_curve(confidences: np.ndarray, scores: np.ndarray) -> tuple[np.nda
 def confident(result: Accuracy) -> tuple[np.ndarray, np.ndarray] | None:
     """Confidences, clipped to [0, 1], and scores of the answers, both [n]; None unless every answer has one."""
     present = [sample for sample in result.samples if sample.text is not None]
-    if not present or any(sample.confidence is None for sample in present):
+    confidences = [sample.confidence for sample in present if sample.confidence is not None]
+    if not present or len(confidences) < len(present):
         return None
-    return np.clip([s.confidence for s in present], 0, 1), np.array([s.score for s in present])
+    return np.clip(confidences, 0, 1), np.array([sample.score for sample in present])
 
 
 def class_labels(result: Accuracy) -> list[str]:
@@ -116,7 +121,7 @@ def confusion_matrix(result: Accuracy) -> tuple[list[str], np.ndarray]:
     place = {label: index for index, label in enumerate(labels)}
     counts = np.zeros((len(labels), len(labels) + 1), dtype=int)
     for sample in result.samples:
-        counts[place[sample.answer], place.get(sample.text, len(labels))] += 1
+        counts[place[sample.answer], place.get(sample.text or OTHER, len(labels))] += 1
     return labels, counts
 
 

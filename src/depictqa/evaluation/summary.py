@@ -54,7 +54,8 @@ def correlation_summary(result: Correlation) -> dict:
 
 
 def _mean(values: list[float | None]) -> float | None:
-    return None if None in values else float(np.mean(values))
+    defined = [value for value in values if value is not None]
+    return float(np.mean(defined)) if len(defined) == len(values) else None
 
 
 def _interval(values: list[float | None]) -> tuple[float, float] | None:

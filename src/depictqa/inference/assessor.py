@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from depictqa.inference.calibration import Calibration
 from depictqa.inference.confidence import SentenceModel, asks_for_a_word, brief_confidence, detail_confidence, is_brief
 from depictqa.inference.generation import generate
 from depictqa.inference.sampling import Completion, Sampling
+from depictqa.inference.score import Score, score_of
 from depictqa.inference.session import PrefixCache
 from depictqa.model.depictqa import DepictQA
 from depictqa.model.fusion import Fused
@@ -30,8 +32,11 @@ class Question:
 
 @dataclass
 class Assessment:
+    """An answer and how sure it is: calibrated, where the delta has a calibration, and as the original computes it."""
+
     answer: Completion
     confidence: float | None = None
+    confidence_raw: float | None = None
 
 
 class FeatureCache:
@@ -70,13 +75,25 @@ class Assessor:
 
     Args:
         sentence_model: weighs the tokens of long answers; None: their confidence is None.
+        calibration: the delta's; None, or without fits: numbers are the original's.
     """
 
-    def __init__(self, model: DepictQA, sentence_model: SentenceModel | None = None):
+    def __init__(
+        self,
+        model: DepictQA,
+        sentence_model: SentenceModel | None = None,
+        calibration: Calibration | None = None,
+    ):
         self.model = model.eval()
         self.sentence_model = sentence_model
+        self.calibration = calibration or Calibration()
         self.cache = FeatureCache()
         self.prefix_cache: PrefixCache = {}
+
+    @torch.inference_mode()
+    def encode(self, images: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Image embeddings [N_i, D] of pictures, each of which can be let go of by itself."""
+        return [embeds.clone() for embeds in self.model.embed_images(images)]
 
     @torch.inference_mode()
     def embed(self, questions: Sequence[Question]) -> list[list[torch.Tensor]]:
@@ -87,12 +104,11 @@ class Assessor:
             for question, row in zip(questions, keys, strict=True)
             for key, image in zip(row, question.images, strict=True)
         }
-        found = {key: self.cache.get(key) for key in wanted}
-        new = [key for key, embeds in found.items() if embeds is None]
-        if new:
-            found |= zip(new, self.model.embed_images([wanted[key] for key in new]), strict=True)
-        for key in new:
-            self.cache.put(key, found[key])
+        found = {key: embeds for key in wanted if (embeds := self.cache.get(key)) is not None}
+        new = [key for key in wanted if key not in found]
+        for key, embeds in zip(new, self.encode([wanted[key] for key in new]), strict=True):
+            found[key] = embeds
+            self.cache.put(key, embeds)
         return [[found[key] for key in row] for row in keys]
 
     def fuse(self, questions: Sequence[Question], embeds: Sequence[Sequence[torch.Tensor]]) -> list[Fused]:
@@ -102,15 +118,20 @@ class Assessor:
         ]
 
     def assess(
-        self, questions: Sequence[Question], sampling: Sampling | Sequence[Sampling], confidence: bool = False
+        self,
+        questions: Sequence[Question],
+        sampling: Sampling | Sequence[Sampling],
+        confidence: bool = False,
+        embeds: Sequence[Sequence[torch.Tensor]] | None = None,
     ) -> list[Assessment]:
         """Answer a batch of questions.
 
         Args:
             sampling: one for all questions, or one each.
             confidence: compute confidences; brief answers to questions that did not ask for a word are asked again.
+            embeds: what `encode` made of each question's images, which are then not looked at.
         """
-        embeds = self.embed(questions)
+        embeds = self.embed(questions) if embeds is None else embeds
 
         def follow_up(index: int, answer: Completion) -> Fused | None:
             question = self.follow_up(questions[index], answer)
@@ -123,8 +144,28 @@ class Assessor:
             prefix_cache=self.prefix_cache,
             follow_up=follow_up if confidence else None,
         )
-        confidences = [self.confidence(*pair) if confidence else None for pair in zip(questions, answers, strict=True)]
-        return [Assessment(*pair) for pair in zip(answers, confidences, strict=True)]
+        assessments = []
+        for question, answer in zip(questions, answers, strict=True):
+            raw = self.raw_confidence(question, answer) if confidence else None
+            assessments.append(Assessment(answer, self.calibrate(question, answer, raw), raw))
+        return assessments
+
+    def score(
+        self, questions: Sequence[Question], embeds: Sequence[Sequence[torch.Tensor]] | None = None
+    ) -> list[Score]:
+        """Scores by the levels that one prefill of each question gives; nothing is decoded.
+
+        Args:
+            questions: about one image each, such as `prompts.QUESTIONS["score"]`.
+            embeds: as of `assess`.
+
+        Raises:
+            InputError: the language model's tokenizer begins two levels with the same token.
+        """
+        sampling = Sampling(max_new_tokens=1, watched=tuple(self.model.level_ids))
+        prompts = self.fuse(questions, self.embed(questions) if embeds is None else embeds)
+        answers = generate(self.model, prompts, sampling, prefix_cache=self.prefix_cache)
+        return [score_of(answer.watched, self.calibration) for answer in answers]
 
     def follow_up(self, question: Question, answer: Completion) -> Question | None:
         """What is to be asked, too, to know how sure an answer is: a brief one to a question that did not request a
@@ -134,7 +175,17 @@ class Assessor:
         return replace(question, query=question.query + SINGLE_WORD_REQUEST)
 
     def confidence(self, question: Question, answer: Completion) -> float | None:
-        """How sure an answer is, by its follow-up's where there is one; None where there is nothing to read it off."""
+        """How sure an answer is, calibrated; None where there is nothing to read it off."""
+        return self.calibrate(question, answer, self.raw_confidence(question, answer))
+
+    def calibrate(self, question: Question, answer: Completion, raw: float | None) -> float | None:
+        """A brief answer's confidence with the temperature of its kind; others stay as they are."""
+        if raw is None or not self._is_brief(answer.second or answer):
+            return raw
+        return self.calibration.confidence("compare" if question.task.compares else "single", raw)
+
+    def raw_confidence(self, question: Question, answer: Completion) -> float | None:
+        """As the original computes it, by the follow-up's answer where there is one."""
         answer = answer.second or answer
         if self._is_brief(answer):
             tokens = self.model.tokenizer.token_texts(answer.output_id)

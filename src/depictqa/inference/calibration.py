@@ -42,13 +42,13 @@ class Fit:
     nll_after: float
 
 
-def temper(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+def temper(probabilities: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
     """p^(1 / temperature), normalized: the softmax of logits / temperature (Guo et al., "On calibration of modern
     neural networks", ICML 2017).
 
     Arguments:
         probabilities: [..., K]; they need not sum to 1.
-        temperature: above 1 takes confidence away, below 1 adds to it; the order stays.
+        temperature: one, or of the shape [..., 1]; above 1 takes confidence away, below 1 adds to it; the order stays.
     """
     logits = np.log(np.maximum(probabilities, LEAST)) / temperature
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
@@ -76,7 +76,7 @@ class Calibration:
         """The calibrated confidence; None stays None."""
         if value is None or kind not in self.fits:
             return value
-        return float(temper(right_or_wrong(np.float64(value)), self.fits[kind].temperature)[0])
+        return float(temper(right_or_wrong(np.array(value)), self.fits[kind].temperature)[0])
 
     def distribution(self, kind: str, probabilities: np.ndarray) -> np.ndarray:
         """The calibrated probabilities of a closed set of answers, [..., K]."""

@@ -14,8 +14,10 @@ from depictqa.config import Config, load_config, parse_overrides, require_file
 from depictqa.data.meta import read_questions
 from depictqa.errors import InputError
 from depictqa.inference.assessor import Assessor
+from depictqa.inference.calibration import FILE_NAME, read_calibration
 from depictqa.inference.runner import FIELDS, Job, Options, fingerprint, run
 from depictqa.inference.sampling import Sampling
+from depictqa.inference.shards import Group
 from depictqa.model.build import build_model, build_preprocessor, pick_device, pick_dtype
 from depictqa.model.folder import check_files, explain
 from depictqa.model.identity import stamp
@@ -39,7 +41,35 @@ def infer(
     Returns:
         the answer files, one per meta file.
     """
-    config = load_config(config_path, parse_overrides(overrides))
+    group = Group()
+    config, batch_size, jobs = group.share(
+        lambda: read_jobs(config_path, overrides, meta_paths, dataset_names, task_names, batch_size)
+    )
+    group.use(pick_device(config.device))
+    options = Options(
+        answer_dir=Path(config.infer.answer_dir),
+        batch_size=batch_size,
+        sampling=replace(build_sampling(config), seed=config.seed),
+        output_prob_id=config.infer.output_prob_id,
+        output_confidence=config.infer.output_confidence,
+        output_score=config.infer.output_score,
+        max_broken=config.infer.max_broken,
+        num_workers=config.data.num_workers,
+        tokens=image_tokens(config),
+    )
+    return run(jobs, lazy_assessor(config), build_preprocessor(config), options, group)
+
+
+def read_jobs(
+    config_path: str,
+    overrides: Sequence[str],
+    meta_paths: Sequence[str] | None,
+    dataset_names: Sequence[str] | None,
+    task_names: Sequence[str] | None,
+    batch_size: int | None,
+) -> tuple[Config, int, list[Job]]:
+    """All that a command asks for, checked whole: config, batch size and jobs. Raises InputError."""
+    config = load_config(config_path, parse_overrides(list(overrides)))
     given = config.data.infer
     metas = _listed(meta_paths, given.meta_path, "meta_path")
     names = _matched(_listed(dataset_names, given.dataset_name, "dataset_name"), len(metas), "dataset_name")
@@ -48,23 +78,28 @@ def infer(
     batch_size = next(value for value in (batch_size, given.batch_size, 1) if value is not None)
     if batch_size < 1:
         raise InputError(f"--batch_size: expected at least 1, found {batch_size}")
-    preprocess, get_assessor = build_preprocessor(config), lazy_assessor(config)  # absent weights are said first
+    lazy_assessor(config)  # absent weights are reported first
     root_dir = Path(config.data.root_dir)
     jobs = []
     for meta, name, task_name in zip(metas, names, tasks, strict=True):
         task, path = get_task(task_name, inference=True), _find(meta, root_dir)
-        jobs.append(Job(task, name, read_questions(path, task, root_dir), _fingerprint(config, batch_size)))
-    _check_distinct([f"{job.task.name}_{job.dataset_name}" for job in jobs])
-    options = Options(
-        answer_dir=Path(config.infer.answer_dir),
-        batch_size=batch_size,
-        sampling=replace(build_sampling(config), seed=config.seed),
-        output_prob_id=config.infer.output_prob_id,
-        output_confidence=config.infer.output_confidence,
-        max_broken=config.infer.max_broken,
-        num_workers=config.data.num_workers,
-    )
-    return [run(job, get_assessor, preprocess, options) for job in jobs]
+        if config.infer.output_score and task.compares:
+            raise InputError(f"infer.output_score: scores are about one image; {task.name} compares two")
+        jobs.append(Job(task, name, read_questions(path, task, root_dir), _fingerprint(config)))
+    _check_distinct([job.name for job in jobs])
+    return config, batch_size, jobs
+
+
+def image_tokens(config: Config) -> Callable[[int, int], int]:
+    """A function: (W, H) of a prepared picture -> image tokens that the model makes of it."""
+    if config.model.abstractor is not None:
+        fixed = config.model.abstractor.num_query
+    elif config.model.vision_feature_type == "global":
+        fixed = 1
+    else:
+        patch = config.vision_preprocess.patch_size
+        return lambda width, height: (width // patch) * (height // patch)
+    return lambda width, height: fixed
 
 
 def build_sampling(config: Config) -> Sampling:
@@ -79,11 +114,13 @@ def lazy_assessor(config: Config) -> Callable[[], Assessor]:
     if config.infer.output_confidence and config.infer.sentence_model is not None:
         sentence_model = SentenceEncoder(require_file(config, "infer.sentence_model"), device)
 
+    calibration = read_calibration(paths[2].with_name(FILE_NAME), paths[2])
+
     @functools.cache
     def load() -> Assessor:
         model = build_model(config, device, pick_dtype(config.dtype, device, paths[1]))
         merge_lora(model.llm)
-        return Assessor(model, sentence_model)
+        return Assessor(model, sentence_model, calibration)
 
     return load
 
@@ -143,7 +180,11 @@ def _find(meta: str, root_dir: Path) -> Path:
     raise InputError(f"--meta_path: {root_dir / meta} does not exist (paths are relative to data.root_dir)")
 
 
-def _fingerprint(config: Config, batch_size: int) -> str:
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def _fingerprint(config: Config) -> str:
     """Of all that answers depend on, but for the items: settings, the stamps of all weights' files, and a row's fields, so
     that no file mixes rows with and without one."""
     weights = [config.model.vision_encoder_path, config.model.llm_path, config.model.delta_path]
@@ -157,5 +198,5 @@ def _fingerprint(config: Config, batch_size: int) -> str:
         " ".join(FIELDS),
         json.dumps(settings, sort_keys=True),
         *(stamp(path) for path in weights),
-        str(batch_size),
+        _text(Path(config.model.delta_path).with_name(FILE_NAME)),
     )

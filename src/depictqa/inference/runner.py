@@ -1,38 +1,35 @@
 """Meta files in, answer files out: the loop of `infer.py`, which survives being killed.
 
-`{task}_{dataset}.jsonl` grows by whole batches, pairs with the same reference and Image A together; the `.json` list, in
-the order of the meta file, is written when all is answered. A killed run is continued where its last whole batch ended,
-so the files are the same bytes as those of one clean run. A finished one is not asked again, unless settings, weights,
-questions or pictures changed, or its `.jsonl` was deleted.
+Only what is missing, changed or was broken is asked, by one process or several; how rows are kept is in `answer_files`,
+which pictures are there when in `pipeline`. A finished job is not asked again and loads no model.
 """
 
+import contextlib
 import hashlib
-import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from torch.utils.data import DataLoader, Dataset
+import torch
 from tqdm import tqdm
 
-from depictqa.answers import read_items, write_json, write_text
 from depictqa.data.loading import loaders_that_live
 from depictqa.data.meta import Item
 from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.errors import InputError
-from depictqa.files import append
+from depictqa.inference.answer_files import AnswerFiles
 from depictqa.inference.assessor import Assessor, Question
+from depictqa.inference.pipeline import Planner, load_ahead
 from depictqa.inference.sampling import Sampling
-from depictqa.prompts import Task
+from depictqa.inference.shards import POLL_SECONDS, Group
+from depictqa.prompts import QUESTIONS, Task
 
-FIELDS = (
-    "text",
-    "output_id",
-    "prob",
-    "confidence",
-    "finish_reason",
-)  # of a row, beside its `id`; null where there is none
+# Of a row, beside its `id`; null where there is none.
+FIELDS = ("text", "output_id", "prob", "confidence", "finish_reason")
+
+SCORE_QUESTION = QUESTIONS["score"]  # an item that asks it is answered by its score; nothing is decoded
 
 
 @dataclass(frozen=True)
@@ -44,18 +41,28 @@ class Job:
     items: Sequence[Item]
     fingerprint: str
 
+    @property
+    def name(self) -> str:
+        return f"{self.task.name}_{self.dataset_name}"
+
 
 @dataclass(frozen=True)
 class Options:
-    """How a job is run; see the same names in `config.schema`. An item draws from `sampling.seed` and its id."""
+    """How jobs are run; see the same names in `config.schema`. An item draws from `sampling.seed` and its id.
+
+    Args:
+        tokens: (W, H) of a prepared picture -> image tokens that the model makes of it.
+    """
 
     answer_dir: Path
     batch_size: int
     sampling: Sampling
     output_prob_id: bool
     output_confidence: bool
+    output_score: bool
     max_broken: float
     num_workers: int
+    tokens: Callable[[int, int], int]
 
 
 def fingerprint(*parts: str) -> str:
@@ -67,174 +74,157 @@ def item_seed(seed: int | None, item_id) -> int | None:
     return None if seed is None else int(fingerprint(str(seed), repr(item_id))[:16], 16)
 
 
-class _ItemImages(Dataset):
-    """The pictures of each item, prepared in loader workers; the error's text where one is broken."""
-
-    def __init__(self, items: Sequence[Item], preprocess: ImagePreprocessor):
-        self.items, self.preprocess = items, preprocess
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int):
-        try:
-            return tuple(map(self.preprocess.load, self.items[index].image_paths))
-        except InputError as error:
-            return str(error)
-
-
-class AnswerFile:
-    """The two files of a job's answers.
-
-    Raises:
-        InputError: the folder cannot be written.
-    """
-
-    def __init__(self, folder: Path, name: str, job_fingerprint: str):
-        self.json_path, self.jsonl_path = folder / f"{name}.json", folder / f"{name}.jsonl"
-        self._run_path = folder / f".{name}.run"
-        self._fingerprint = job_fingerprint
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self.jsonl_path.touch()
-        except OSError as error:
-            raise InputError(f"infer.answer_dir: {folder} cannot be written to ({error.strerror})") from None
-
-    def resume(self, items: Sequence[Item], batch_size: int) -> list[dict]:
-        """Keep the batches that an earlier run of the same job answered whole, up to the first item that changed."""
-        asked = [_item_fingerprint(item) for item in items]
-        before = self._run_path.read_text().split() if self._run_path.exists() else []
-        done: list[dict] = []
-        if before[:1] == [self._fingerprint]:
-            rows = _whole_lines(self.jsonl_path)
-            for row, item, now, then in zip(rows, items, asked, before[1:], strict=False):
-                if row.get("id") != item.id or "error" in row or now != then:
-                    break
-                done.append(row)
-        if len(done) < len(items):
-            done = done[: len(done) // batch_size * batch_size]
-        self.json_path.unlink(missing_ok=True)
-        write_text(self.jsonl_path, "".join(map(_line, done)))
-        write_text(self._run_path, "\n".join([self._fingerprint, *asked]))  # last: it vouches for the lines
-        return done
-
-    def append(self, rows: Sequence[dict]) -> None:
-        append(self.jsonl_path, "".join(map(_line, rows)))
-
-    def finish(self, order: Sequence[int]) -> list[dict]:
-        """Write the list, and return it: line n of the `.jsonl` goes to place order[n]."""
-        places = dict(zip(order, read_items(self.jsonl_path), strict=True))
-        rows = [places[place] for place in range(len(order))]
-        write_json(self.json_path, rows)
-        return rows
-
-
-def _item_fingerprint(item: Item) -> str:
-    """Changes with the question and with the pictures, by size and time."""
-    stats = [path.stat() if path.exists() else None for path in item.image_paths]
-    pictures = [(str(path), s and (s.st_size, s.st_mtime_ns)) for path, s in zip(item.image_paths, stats, strict=True)]
-    return fingerprint(repr(item.id), item.query, repr(pictures))[:16]
-
-
-def _line(row: dict) -> str:
-    return json.dumps(row, ensure_ascii=False) + "\n"
-
-
-def _whole_lines(path: Path) -> list[dict]:
-    """The rows of a jsonl file up to the first line that is torn."""
-    rows = []
-    *whole, _ = path.read_text(encoding="utf-8", errors="replace").split("\n")  # answers may hold other separators
-    for line in whole:
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            row = None
-        if not isinstance(row, dict):
-            break
-        rows.append(row)
-    return rows
-
-
-def run(job: Job, get_assessor: Callable[[], Assessor], preprocess: ImagePreprocessor, options: Options) -> Path:
-    """Answer a job.
+def run(
+    jobs: Sequence[Job],
+    get_assessor: Callable[[], Assessor],
+    preprocess: ImagePreprocessor,
+    options: Options,
+    group: Group | None = None,
+) -> list[Path]:
+    """Answer jobs, all of them, whatever pictures are broken.
 
     Args:
-        get_assessor: called when the first picture is asked about, so that a finished job loads no model.
+        get_assessor: called when the first picture is encoded, so that finished jobs load no model.
+        group: the processes that share the work; None: this one is alone.
 
     Returns:
-        the path of the `.json` list.
+        the paths of the `.json` lists.
 
     Raises:
-        InputError: the answer folder cannot be written, or images are broken: at once where they are more than
-            `max_broken` of all items, else at the end. Broken items have rows with an `error`; nothing is lost.
+        InputError: another run writes the same files, or they cannot be written; or, when all is done, more than
+            `max_broken` of a job's items have broken pictures. Their rows have an `error`, and are asked again next time.
     """
-    name = f"{job.task.name}_{job.dataset_name}"
-    answers = AnswerFile(options.answer_dir, name, job.fingerprint)
-    order = _grouped(job.items)
-    items = [job.items[place] for place in order]
-    done = answers.resume(items, options.batch_size)
-    remaining = items[len(done) :]
-    broken: list[str] = []
-    progress = tqdm(total=len(items), initial=len(done), desc=name, unit="question")
-    with progress, loaders_that_live("run the same command again to continue"):
-        for batch, loaded in _batches(remaining, preprocess, options):
-            rows = _answer_batch(batch, loaded, job.task, get_assessor, options)
-            answers.append(rows)
-            broken += [row["error"] for row in rows if "error" in row]
-            if len(broken) > options.max_broken * len(items):
-                what = f"stopped: infer.max_broken allows {options.max_broken:.0%}"
-                raise InputError(_describe(broken, len(items), answers.jsonl_path, what))
-            progress.update(len(rows))
-    rows = answers.finish(order)
-    if cut := sum(row["finish_reason"] == "length" for row in rows):
-        limit = options.sampling.max_new_tokens
-        print(f"{name}: {cut} of {len(rows)} answers were cut by infer.max_new_tokens ({limit})", file=sys.stderr)
-    if broken:
-        raise InputError(_describe(broken, len(items), answers.json_path, "finished, the rest is answered"))
-    return answers.json_path
+    group = group or Group()
+    files = [AnswerFiles(options.answer_dir, job.name, group.rank) for job in jobs]
+    failures = []
+    with contextlib.ExitStack() as stack:
+        for one in files:
+            stack.callback(one.close)
+        begun = group.share(
+            lambda: [(one.lock(), one.begin(job.fingerprint, job.items)) for one, job in zip(files, jobs, strict=True)]
+        )
+        for one, job, (token, todo) in zip(files, jobs, begun, strict=True):
+            if not group.is_first:
+                one.join(token)
+            work = _Work(job, one, get_assessor, preprocess, options, group)
+            work.do(todo)
+            if group.is_first:
+                failures += work.report(one.finish(job.items))
+        group.leave()
+    if failures:
+        raise InputError("; ".join(failures))
+    return [one.json_path for one in files]
 
 
-def _grouped(items: Sequence[Item]) -> list[int]:
-    """Places of the items, those together whose first pictures are the same: a batch of them reads these once."""
-    firsts: dict[tuple[Path, ...], int] = {}
+@dataclass
+class _Work:
+    """This process's share of a job."""
 
-    def key(place: int) -> list[int]:
-        paths = items[place].image_paths
-        return [firsts.setdefault(paths[:count], place) for count in range(1, len(paths))]
+    job: Job
+    files: AnswerFiles
+    get_assessor: Callable[[], Assessor]
+    preprocess: ImagePreprocessor
+    options: Options
+    group: Group
 
-    return sorted(range(len(items)), key=key)  # groups in the order in which the meta file begins them
+    def do(self, todo: Sequence[int]) -> None:
+        """Ask this process's share of the items that are left; the first process then waits for the others."""
+        job, options, group = self.job, self.options, self.group
+        known = len(job.items) - len(todo)
+        bar = tqdm(total=len(job.items), initial=known, desc=job.name, unit="question", disable=not group.is_first)
 
+        def count(answered: int) -> int:
+            """How many all processes have answered, which the bar of the first one shows."""
+            total = group.count(job.name, answered)
+            bar.update(known + total - bar.n)
+            return total
 
-def _describe(broken: list[str], total: int, path: Path, what: str) -> str:
-    return f"{len(broken)} of {total} items have broken images ({what}; see 'error' in {path}): {'; '.join(broken[:3])}"
+        features: dict[Path, torch.Tensor | str] = {}
+        with bar, loaders_that_live("run the same command again to continue"):
+            if todo:
+                planner = Planner(job.items, options.batch_size, self.preprocess, options.tokens)
+                schedule = planner.schedule(todo, group.part)
+                if group.is_first:
+                    bar.write(f"{job.name}: {schedule}", file=sys.stderr)
+                loaded = load_ahead(schedule, self.preprocess, options.num_workers)
+                for step in schedule.steps:
+                    for _ in step.load:
+                        features |= self._encode(next(loaded))
+                    self.files.append(self._ask(step.ask, features))
+                    for path in step.drop:
+                        del features[path]
+                    count(len(step.ask))
+            while group.is_first and count(0) < len(todo):
+                time.sleep(POLL_SECONDS)
 
+    def _encode(self, images: dict[Path, torch.Tensor | str]) -> dict[Path, torch.Tensor | str]:
+        """Features of the pictures that can be read, in one pass; what is wrong with the others."""
+        readable = {path: image for path, image in images.items() if isinstance(image, torch.Tensor)}
+        if not readable:
+            return images
+        return images | dict(zip(readable, self.get_assessor().encode(list(readable.values())), strict=True))
 
-def _batches(items, preprocess, options: Options) -> Iterator[tuple[Sequence[Item], list]]:
-    workers = min(options.num_workers, max(0, len(items) // 16))  # starting processes costs more than a few pictures
-    loader = DataLoader(
-        _ItemImages(items, preprocess), batch_size=options.batch_size, num_workers=workers, collate_fn=list
-    )
-    start = 0
-    for loaded in loader:
-        yield items[start : start + len(loaded)], loaded
-        start += len(loaded)
-
-
-def _answer_batch(batch: Sequence[Item], loaded: list, task: Task, get_assessor, options: Options) -> list[dict]:
-    readable = [(item, images) for item, images in zip(batch, loaded, strict=True) if isinstance(images, tuple)]
-    questions = [Question(task, images, item.query) for item, images in readable]
-    samplings = [replace(options.sampling, seed=item_seed(options.sampling.seed, item.id)) for item, _ in readable]
-    assessments = iter(get_assessor().assess(questions, samplings, options.output_confidence) if questions else ())
-    rows = []
-    for item, images in zip(batch, loaded, strict=True):
-        row = {"id": item.id, **dict.fromkeys(FIELDS)}
-        if isinstance(images, str):
-            row["error"] = images
-        else:
-            assessment = next(assessments)
-            answer = assessment.answer
+    def _ask(self, places: Sequence[int], features: dict[Path, torch.Tensor | str]) -> list[dict]:
+        """The rows of one batch of items."""
+        options = self.options
+        rows, readable, embeds = [], [], []
+        for item in (self.job.items[place] for place in places):
+            found = [features[path] for path in item.image_paths]
+            errors = [one for one in found if isinstance(one, str)]
+            row = {"id": item.id, **dict.fromkeys(FIELDS)}
+            rows.append(row | {"error": errors[0]} if errors else row)
+            if not errors:
+                readable.append((item, row))
+                embeds.append(found)
+        if not readable:
+            return rows
+        if options.output_score:
+            self._score([row for _, row in readable], embeds)
+        asked = [
+            n for n, (item, _) in enumerate(readable) if not (options.output_score and item.query == SCORE_QUESTION)
+        ]
+        questions = [Question(self.job.task, (), readable[n][0].query) for n in asked]
+        seeds = [item_seed(options.sampling.seed, readable[n][0].id) for n in asked]
+        samplings = [replace(options.sampling, seed=seed) for seed in seeds]
+        assessor = self.get_assessor()
+        found = assessor.assess(questions, samplings, options.output_confidence, [embeds[n] for n in asked])
+        for n, assessment in zip(asked, found, strict=True):
+            row, answer = readable[n][1], assessment.answer
             row |= {"text": answer.text, "confidence": assessment.confidence, "finish_reason": answer.finish_reason}
             if options.output_prob_id:
                 row |= {"output_id": answer.output_id, "prob": answer.prob}
-        rows.append(row)
-    return rows
+            if assessor.calibration.fits:
+                row["confidence_raw"] = assessment.confidence_raw
+        return rows
+
+    def _score(self, rows: Sequence[dict], embeds: Sequence[Sequence[torch.Tensor]]) -> None:
+        """Add the score fields. `text` becomes the likeliest level, which an item that asks something else replaces."""
+        assessor = self.get_assessor()
+        questions = [Question(self.job.task, (), SCORE_QUESTION)] * len(rows)
+        for row, score in zip(rows, assessor.score(questions, embeds), strict=True):
+            row |= {"text": score.level, "finish_reason": "stop"}
+            row |= {"score": score.mean, "score_std": score.std, "levels": dict(score.levels)}
+            if assessor.calibration.fits:
+                row["levels_raw"] = dict(score.levels_raw)
+
+    def report(self, rows: Sequence[dict]) -> list[str]:
+        """Say what is worth knowing about the finished rows.
+
+        Returns:
+            why the job is a failure: nothing, or one line.
+        """
+        name, options = self.job.name, self.options
+        if cut := sum(row["finish_reason"] == "length" for row in rows):
+            limit = options.sampling.max_new_tokens
+            print(f"{name}: {cut} of {len(rows)} answers were cut by infer.max_new_tokens ({limit})", file=sys.stderr)
+        broken = [row["error"] for row in rows if "error" in row]
+        if not broken:
+            return []
+        line = (
+            f"{len(broken)} of {len(rows)} items have broken images (the others are answered; see 'error' in "
+            f"{self.files.json_path}): {'; '.join(broken[:3])}"
+        )
+        if len(broken) > options.max_broken * len(rows):
+            return [line]
+        print(f"{name}: {line}", file=sys.stderr)
+        return []

@@ -23,6 +23,7 @@ class Sampling:
         max_new_tokens: an answer that has no end by then is cut.
         stop: texts that end an answer; neither they nor what follows them is part of its `text`.
         seed: the draws are a function of it alone, whatever else is in the batch; None: fresh draws.
+        watched: tokens whose probabilities of coming first in the answer are kept.
     """
 
     temperature: float = 0.0
@@ -30,11 +31,12 @@ class Sampling:
     max_new_tokens: int = 400
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    watched: tuple[int, ...] = ()
 
     @property
     def of_follow_up(self) -> "Sampling":
-        """For a question that is ours: stop texts are about the answer to the user's."""
-        return replace(self, stop=())
+        """For a question that is ours: stop texts and watched tokens are about the answer to the user's."""
+        return replace(self, stop=(), watched=())
 
 
 @dataclass
@@ -46,6 +48,7 @@ class Completion:
         prob: the model's own probabilities (temperature 1, whole vocabulary).
         finish_reason: why it ended; None: it has not.
         second: the answer to its follow-up question, where one was asked.
+        watched: the model's probabilities of `Sampling.watched` as the first token.
     """
 
     text: str = ""
@@ -53,6 +56,7 @@ class Completion:
     prob: list[float] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     second: "Completion | None" = None
+    watched: list[float] = field(default_factory=list)
 
 
 class StopCriteria:

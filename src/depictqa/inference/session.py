@@ -124,7 +124,11 @@ class Session:
             hidden = torch.stack([row.hidden for row in rows if row.hidden is not None])  # [b, D]
             logits = self._llama.lm_head(hidden).float()  # [b, V]
             chosen = choose(logits, [row.sampling for row in rows], [len(row.current.output_id) for row in rows])
-            probs = logits.softmax(-1).gather(1, chosen[:, None])[:, 0]  # [b]
+            distribution = logits.softmax(-1)  # [b, V]
+            for row, probs in zip(rows, distribution, strict=True):
+                if row.sampling.watched and not row.current.output_id:
+                    row.current.watched = probs[list(row.sampling.watched)].tolist()
+            probs = distribution.gather(1, chosen[:, None])[:, 0]  # [b]
             for row, token, prob in zip(rows, chosen.tolist(), probs.tolist(), strict=True):
                 self._extend(row, token, prob)
         return rows

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel
 
 from depictqa.config import Config, require_file
 from depictqa.data.preprocess import ImagePreprocessor
@@ -14,7 +15,7 @@ from depictqa.model.clip import load_clip
 from depictqa.model.delta import load_delta
 from depictqa.model.depictqa import DepictQA
 from depictqa.model.folder import read_json
-from depictqa.model.llm import PROJECTIONS, add_lora, as_folder, load_llm
+from depictqa.model.llm import PROJECTIONS, add_lora, as_folder, empty_llm, load_llm, lora_layers
 from depictqa.model.siglip import load_siglip
 from depictqa.model.tokenizer import load_tokenizer
 from depictqa.model.vision import VisionEncoder
@@ -69,24 +70,42 @@ def build_model(config: Config, device: torch.device, dtype: torch.dtype, delta:
     Raises:
         InputError: a file is missing, broken, or does not fit the config.
     """
+    delta_path = require_file(config, "model.delta_path") if delta else None
+    model = _build(config, load_llm, device, dtype)
+    if delta_path is not None:
+        load_delta(model, delta_path)
+    return model.to(device)
+
+
+def build_skeleton(config: Config) -> DepictQA:
+    """The model on the CPU in float32, but for the frozen weights of its language model: they are on the meta device.
+
+    Raises:
+        InputError: as of `build_model`.
+    """
+
+    def without_weights(path: Path, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+        return empty_llm(as_folder(path), dtype)
+
+    delta_path = require_file(config, "model.delta_path")
+    model = _build(config, without_weights, torch.device("cpu"), torch.float32)
+    for layer in lora_layers(model.llm.get_base_model()).values():  # made where the weights are
+        layer.lora_A.to_empty(device="cpu"), layer.lora_B.to_empty(device="cpu")
+    load_delta(model, delta_path)
+    return model.eval()
+
+
+def _build(config: Config, make_llm: Callable, device: torch.device, dtype: torch.dtype) -> DepictQA:
     check_adaptation(config)
-    keys = ("vision_encoder_path", "llm_path", "delta_path") if delta else ("vision_encoder_path", "llm_path")
-    paths = {key: require_file(config, f"model.{key}") for key in keys}
-    vision_encoder = load_vision_encoder(paths["vision_encoder_path"], config.model.vision_feature_type)
+    encoder_path, llm_path = (require_file(config, f"model.{key}") for key in ("vision_encoder_path", "llm_path"))
+    vision_encoder = load_vision_encoder(encoder_path, config.model.vision_feature_type)
     if config.vision_preprocess.patch_size != vision_encoder.patch_size:
         raise InputError(
             f"{config.config_path}: vision_preprocess.patch_size is {config.vision_preprocess.patch_size}, "
-            f"but {paths['vision_encoder_path']} has patches of {vision_encoder.patch_size}"
+            f"but {encoder_path} has patches of {vision_encoder.patch_size}"
         )
-    model = assemble(
-        config,
-        vision_encoder.to(device, dtype),
-        load_llm(paths["llm_path"], dtype, device),
-        load_tokenizer(as_folder(paths["llm_path"])),
-    )
-    if delta:
-        load_delta(model, paths["delta_path"])
-    return model.to(device)
+    llm = make_llm(llm_path, dtype, device)
+    return assemble(config, vision_encoder.to(device, dtype), llm, load_tokenizer(as_folder(llm_path)))
 
 
 def load_vision_encoder(path: Path, feature_type: str) -> VisionEncoder:

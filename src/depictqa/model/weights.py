@@ -3,8 +3,8 @@
 import json
 import pickle
 import zipfile
-from io import BytesIO
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import torch

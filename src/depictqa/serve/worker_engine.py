@@ -28,7 +28,7 @@ class EngineRequest:
     question: Question
     sampling: Sampling
     wants_confidence: bool
-    emit: Callable[[Chunk], None]
+    emit: Callable[[Chunk], object]
     embeds: list[torch.Tensor] = field(default_factory=list)  # of its images, each [N, D]
     prompt_tokens: int = 0
     left: bool = False  # its client is gone

@@ -35,9 +35,9 @@ def test_the_whole_page_runs(tmp_path):
             timeout=GIVE_UP_SECONDS,
         )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(BLOCKS) == 7
+    assert len(BLOCKS) == 8
     written = {path.name: len(json.loads(path.read_text())) for path in (tmp_path / "metas").glob("*.json")}
-    assert len(written) == 8 + 4 + 4 and all(written.values()), written
+    assert len(written) == 8 + 4 + 4 + 2 and all(written.values()), written
     for path in re.findall(r"- \[(metas/\S+\.json), \d+\]", PAGE):
         assert (tmp_path / path).exists()
 

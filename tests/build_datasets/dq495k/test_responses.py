@@ -12,7 +12,7 @@ import pytest
 from build_datasets.dq495k import prompts, responses
 from build_datasets.dq495k.files import read_metas, write_meta
 from build_datasets.dq495k.labels import Distortion, to_fields
-from depictqa.chat_api import Options
+from depictqa.chat_api import ChatOptions
 from depictqa.errors import InputError
 from processes import until
 from tests.build_datasets.dq495k.photos import SCRIPTS, write_crops
@@ -111,7 +111,7 @@ def test_every_item_is_resolved_and_paid_for_once(tmp_path, monkeypatch, capsys)
 @pytest.mark.slow
 def test_the_cap_holds_and_a_later_run_goes_on(tmp_path, monkeypatch, capsys):
     ids = write_metas(tmp_path, 6)
-    options = Options("m", max_tokens=200, price_in=10, price_out=30)
+    options = ChatOptions("m", max_tokens=200, price_in=10, price_out=30)
     bound = min(options.bound(responses.request_for(meta, "refA", {})) for meta in read_metas(tmp_path / "meta"))
     cost = options.cost(10, 5)  # what the server counts
     with served(ids) as server:
