@@ -31,7 +31,6 @@ from depictqa.inference.assessor import Assessor, Question
 from depictqa.inference.program import lazy_assessor
 from depictqa.inference.sampling import Sampling
 from depictqa.model.build import build_preprocessor
-from depictqa.model.fusion import collate
 from depictqa.prompts import LEVELS, NO_DISTORTION, QUESTIONS, render_answer, task_of
 
 RESAMPLES = 2000
@@ -99,24 +98,14 @@ class Asker:
                 confidences.append(np.nan if found.confidence is None else found.confidence)
         return texts, np.array(confidences)
 
-    @torch.inference_mode()
     def first_token(self, questions: Iterable[Question], words: Sequence[str]) -> np.ndarray:
         """Probabilities [n, words] of the answers' first tokens, among them only."""
         model = self.assessor.model
         ids = [model.tokenizer.encode(render_answer(word, model.format))[0] for word in words]
-        found = []
-        for batch in batches(questions):
-            fused = self.assessor.fuse(batch, self.assessor.embed(batch))
-            inputs = collate(fused, model.embed_tokens, padding_side="left")
-            llama = model.llm.get_base_model()
-            hidden = llama.model(
-                inputs_embeds=inputs.inputs_embeds,
-                attention_mask=inputs.attention_mask,
-                position_ids=inputs.position_ids,
-                use_cache=False,
-            ).last_hidden_state[:, -1]  # [B, D]
-            found.append(llama.lm_head(hidden)[:, ids].float().softmax(1))
-        return torch.cat(found).numpy()
+        sampling = Sampling(max_new_tokens=1, watched=tuple(ids))
+        answers = [one.answer for batch in batches(questions) for one in self.assessor.assess(batch, sampling)]
+        found = np.array([answer.watched for answer in answers])
+        return found / found.sum(1, keepdims=True)
 
 
 def batches(questions: Iterable[Question]) -> Iterable[list[Question]]:
