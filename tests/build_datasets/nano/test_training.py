@@ -134,9 +134,9 @@ def test_the_delta_is_trained_goes_on_and_loads(made, config_path, tmp_path, mon
         return torch.load(out / "state.pt", weights_only=True)
 
     first = train(4)
-    assert (first["asked"], first["steps"]) == (4, 2)
+    assert 4 <= first["asked"] <= 5  # batches of two, or of one long answer
     second = train(8)
-    assert (second["asked"], second["steps"]) == (8, 4)
+    assert 8 <= second["asked"] <= 9 and second["steps"] > first["steps"]
     config = load_config(config_path, {"model.delta_path": str(out / "delta.pt")})
     model = build_model(config, torch.device("cpu"), torch.float32)
     torch.testing.assert_close(model.vision_proj.bias.data, second["weights"]["vision_proj.bias"].half().float())
