@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -128,7 +129,7 @@ def srcc(values: np.ndarray) -> float:
     """Of (score, quality) [n, 2]; nan where either is constant."""
     if len(values) < 3 or np.ptp(values[:, 0]) == 0 or np.ptp(values[:, 1]) == 0:
         return np.nan
-    return float(spearmanr(values[:, 0], values[:, 1])[0])
+    return float(spearmanr(values[:, 0], values[:, 1]).statistic)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def srcc_within(values: np.ndarray) -> float:
@@ -265,6 +266,9 @@ def baselines(asker: Asker, test: Path, most: int | None) -> list[Figure]:
     """What is right without looking, and by comparing with the reference."""
     from skimage.metrics import structural_similarity
 
+    def ssim(a: np.ndarray, b: np.ndarray) -> float:
+        return float(np.mean(structural_similarity(a, b, channel_axis=2)))
+
     blind, items = Asker(asker.assessor, Blind()), list(islice(today(test, "A_brief"), most))
     found = list(islice(pairs(test, "refAB_rating"), most))
     photos, pair_photos = [item.photo for item in items], [pair.photo for pair in found]
@@ -273,7 +277,7 @@ def baselines(asker: Asker, test: Path, most: int | None) -> list[Figure]:
         picks = [np.argmax([similarity(pair.reference, picture) for picture in pair.pictures]) for pair in found]
         return np.array([f"Image {'AB'[pick]}" == pair.answer for pick, pair in zip(picks, found, strict=True)], float)
 
-    encoder = asker.assessor.model.vision_encoder
+    encoder: Any = asker.assessor.model.vision_encoder
     with torch.inference_mode():
         judged = [encoder.judgement(encoder.normalize(asker._prepared(item.picture))[None]) for item in items]
     named = np.array([one.classes.argmax().item() for one in judged])
@@ -283,7 +287,7 @@ def baselines(asker: Asker, test: Path, most: int | None) -> list[Figure]:
         Figure("a grey square instead of pictures: naming", None, naming(blind, items, False)[0], photos),
         Figure("a grey square instead of pictures: better of two", None, rating(blind, found, False)[0], pair_photos),
         Figure("the encoder alone: naming, no reference", None, (named == classes).astype(float), photos),
-        Figure("SSIM: better of two, reference", None, by(lambda a, b: structural_similarity(a, b, channel_axis=2)),
+        Figure("SSIM: better of two, reference", None, by(ssim),
                pair_photos),
         Figure("PSNR: better of two, reference", None, by(lambda a, b: -np.square(a.astype(float) - b).mean()),
                pair_photos),
@@ -296,7 +300,7 @@ def table(rows: list[Figure]) -> str:
 
 @exit_cleanly
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--cfg", type=Path, required=True)
     parser.add_argument("--test", type=Path, required=True, help="folder that build.py --test has made")
     parser.add_argument("--delta", type=Path, help="in place of the config's")

@@ -10,7 +10,7 @@ Each set is made of `Item`s, made from the photos that Python packages bring, al
     elsewhere  no ordinary photos: drawings, screenshots, text, the night sky, microscopy, bare textures
 """
 
-import importlib.util
+import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,14 +83,14 @@ def today(folder: Path, kind: str) -> Iterator[Item]:
     for item, photo in _questions(folder, kind):
         label = item["distortion_class"]
         truth = Truth(() if label is None else ((label, item["distortion_name"], item["severity"]),))
-        yield Item(_read(folder, item["image_A"]), truth, photo, reference=_read(folder, item["image_ref"]))
+        yield Item(_read(folder, item["image_A"]), truth, photo, reference=_reference(folder, item))
 
 
 def pairs(folder: Path, kind: str) -> Iterator[Pair]:
     """The comparisons `kind` (AB_rating or refAB_rating) of `folder`."""
     for item, photo in _questions(folder, kind):
         pictures = _read(folder, item["image_A"]), _read(folder, item["image_B"])
-        yield Pair(pictures, item["answer"], photo, _read(folder, item["image_ref"]))
+        yield Pair(pictures, item["answer"], photo, _reference(folder, item))
 
 
 def _questions(folder: Path, kind: str) -> Iterator[tuple[dict, str]]:
@@ -100,8 +100,12 @@ def _questions(folder: Path, kind: str) -> Iterator[tuple[dict, str]]:
         yield item, names[number % len(names)]
 
 
-def _read(folder: Path, path: str | None) -> np.ndarray | None:
-    return None if path is None else np.asarray(open_image(folder.parent / path))
+def _read(folder: Path, path: str) -> np.ndarray:
+    return np.asarray(open_image(folder.parent / path))
+
+
+def _reference(folder: Path, item: dict) -> np.ndarray | None:
+    return None if item["image_ref"] is None else _read(folder, item["image_ref"])
 
 
 def two() -> Iterator[Item]:
@@ -163,7 +167,7 @@ def photos() -> Iterator[tuple[str, np.ndarray]]:
 
 def read(package: str, file: str) -> np.ndarray:
     """A picture of an installed package; what is cut out lies on white, and a short side has at least 192 pixels."""
-    path = Path(importlib.util.find_spec(package).origin).parent / file
+    path = Path(str(importlib.import_module(package).__file__)).parent / file
     with Image.open(path) as image:
         image = image.convert("RGBA")
     picture = np.asarray(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"))

@@ -56,8 +56,8 @@ class Scenes:
 def draw_scene(photo: np.ndarray, rng: np.random.Generator) -> tuple[list[np.ndarray], tuple[Truth, Truth]]:
     """(reference, first, second), uint8 [H, W, 3], and what was done to the latter two."""
     sides = LARGE_SIDES if rng.random() < SHARE_LARGE and min(photo.shape[:2]) >= LARGE_SIDES[-1] else SMALL_SIDES
-    size = tuple(int(side) for side in rng.choice(sides, 2))
-    view = draw_style(crop_detail(photo, size, rng), rng)
+    height, width = (int(side) for side in rng.choice(sides, 2))
+    view = draw_style(crop_detail(photo, (height, width), rng), rng)
     first = draw_truth(rng)
     truths = first, draw_other(first, rng)
     return [view, *(distort(view, truth, rng) for truth in truths)], truths
@@ -93,14 +93,14 @@ def load(*folders: Path) -> Scenes:
     shards = [torch.load(path, weights_only=True) for folder in folders for path in sorted(folder.glob("*.pt"))]
     if not shards:
         raise InputError(f"{', '.join(map(str, folders))}: no scenes found; make them by build_datasets/nano/scenes.py")
-    truths = [tuple(Truth(one) for one in pair) for shard in shards for pair in shard["truths"]]
+    truths = [(Truth(first), Truth(second)) for shard in shards for first, second in shard["truths"]]
     looks, measures, is_dev = (torch.cat([shard[name] for shard in shards]) for name in ("looks", "measures", "is_dev"))
     return Scenes(looks, measures, truths, is_dev)
 
 
 @exit_cleanly
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--pictures", type=Path, required=True, help="folder with photos/ and others/")
     parser.add_argument("--out", type=Path, required=True, help="folder of the scenes")
     parser.add_argument("--num", type=int, default=12_000)

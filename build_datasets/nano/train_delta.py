@@ -12,6 +12,7 @@ import os
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,7 +77,7 @@ def losses(model: DepictQA, tokens: torch.Tensor, batch: list[tuple[int, Asked]]
         model.fuse_conversation(Conversation(asked.task, (), [(asked.question, asked.answer)]), list(rows))
         for (_, asked), rows in zip(batch, embeds, strict=True)
     ]
-    llama = model.llm.get_base_model()
+    llama: Any = model.llm.get_base_model()
     cache, beginning = _read_beginning(model, fused)
     rest = collate([_without(one, beginning) for one in fused], model.embed_tokens, padding_side="right")
     size, length = rest.labels.shape
@@ -100,13 +101,14 @@ def _read_beginning(model: DepictQA, fused: list[Fused]) -> tuple[DynamicCache, 
     ids = _beginning(fused[0])
     cache = DynamicCache()
     embeds = model.embed_tokens(torch.tensor([ids]))  # [1, T, D]
-    model.llm.get_base_model().model(inputs_embeds=embeds, past_key_values=cache, use_cache=True)
+    llama: Any = model.llm.get_base_model()
+    llama.model(inputs_embeds=embeds, past_key_values=cache, use_cache=True)
     return cache, len(ids)
 
 
 def _beginning(one: Fused) -> list[int]:
     first = next(index for index, segment in enumerate(one.segments) if isinstance(segment, torch.Tensor))
-    return [token for segment in one.segments[:first] for token in segment]
+    return [int(token) for segment in one.segments[:first] for token in segment]
 
 
 def _without(one: Fused, length: int) -> Fused:
@@ -156,9 +158,10 @@ class Run:
         """One optimizer step at a share of LR. Returns the losses [B]."""
         found = losses(self.model, tokens, batch)
         found.mean().backward()
-        for name, value in self.live.items():
-            self.weights[name].grad, value.grad = value.grad.float(), None
-        average([value.grad for value in self.weights.values()])
+        gradients = [torch.zeros_like(value) if value.grad is None else value.grad for value in self.live.values()]
+        gradients = average([gradient.float() for gradient in gradients])
+        for weight, value, gradient in zip(self.weights.values(), self.live.values(), gradients, strict=True):
+            weight.grad, value.grad = gradient, None
         for group in self.optimizer.param_groups:
             group["lr"] = LR * pace * group["pace"]
         torch.nn.utils.clip_grad_norm_(self.weights.values(), 1.0)
@@ -183,13 +186,14 @@ class Run:
             value.copy_(self.weights[name])
 
 
-def average(gradients: list[torch.Tensor]) -> None:
-    """Over all processes, in place."""
-    if WORLD > 1:
-        flat = torch.cat([gradient.flatten() for gradient in gradients]) / WORLD
-        distributed.all_reduce(flat)
-        for gradient, part in zip(gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True):
-            gradient.copy_(part.view_as(gradient))
+def average(gradients: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Over all processes."""
+    if WORLD == 1:
+        return gradients
+    flat = torch.cat([gradient.flatten() for gradient in gradients]) / WORLD
+    distributed.all_reduce(flat)
+    parts = flat.split([gradient.numel() for gradient in gradients])
+    return [part.view_as(gradient) for part, gradient in zip(parts, gradients, strict=True)]
 
 
 def pace_at(asked: int, questions: int) -> float:
@@ -207,8 +211,9 @@ def train(args: argparse.Namespace) -> None:
         overrides["model.vision_encoder_path"] = str(args.encoder.resolve())
     config = load_config(args.cfg, overrides)
     model = build_model(config, torch.device("cpu"), torch.bfloat16, delta=False)
-    model.llm.get_base_model().set_attn_implementation("eager")  # flash attention's backward is slow on CPUs
-    encoder = model.vision_encoder.float()
+    llama: Any = model.llm.get_base_model()
+    llama.set_attn_implementation("eager")  # flash attention's backward is slow on CPUs
+    encoder: Any = model.vision_encoder.float()
     found = scenes.load(*args.scenes)
     with torch.no_grad():
         tokens = torch.stack([encoder.tokens(looks) for looks in found.looks.unbind(1)], dim=1).to(torch.bfloat16)
@@ -216,7 +221,7 @@ def train(args: argparse.Namespace) -> None:
     run = Run(model, args.out)
     if not run.resume():
         run.begin(args.lora)
-    sums, counts, started = Counter(), Counter(), time.monotonic()
+    sums, counts, started = defaultdict(float), Counter(), time.monotonic()
     while run.asked < args.questions:
         kinds = draw_group(np.random.default_rng([args.seed, run.steps]))  # the same in all processes
         batch = draw_batch(found, args.batch, kinds, np.random.default_rng([args.seed, run.steps, RANK]))
@@ -229,14 +234,14 @@ def train(args: argparse.Namespace) -> None:
             speed = WORLD * sum(counts.values()) / (time.monotonic() - started)
             shown = {kind: round(sums[kind] / counts[kind], 3) for kind in sorted(sums)}
             print(f"{time.strftime('%T')} {run.asked} questions, {speed:.1f}/s: {shown}", flush=True)
-            sums, counts, started = Counter(), Counter(), time.monotonic()
+            sums, counts, started = defaultdict(float), Counter(), time.monotonic()
         if RANK == 0 and (run.steps % SAVE_STEPS == 0 or is_done):
             run.save()
 
 
 @exit_cleanly
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--cfg", type=Path, required=True)
     parser.add_argument("--encoder", type=Path, help="folder that train_encoder.py wrote, in place of the config's")
     parser.add_argument("--scenes", type=Path, nargs="+", required=True, help="folders that scenes.py has filled")

@@ -73,7 +73,7 @@ def train(encoder: EfficientNetEncoder, looks: torch.Tensor, wanted: tuple[torch
             seen = encoder.seen(F.dropout(standard, INPUT_DROPOUT), DROPOUT)  # [B, 3, SEEN]
             parts = losses(Judgement.of(encoder.judge(seen)), *(target[rows] for target in wanted))
             optimizer.zero_grad(set_to_none=True)
-            sum(LOSS_WEIGHTS[name] * loss for name, loss in parts.items()).backward()
+            torch.stack([LOSS_WEIGHTS[name] * loss for name, loss in parts.items()]).sum().backward()
             torch.nn.utils.clip_grad_norm_(layers.parameters(), 2.0)
             optimizer.step()
             schedule.step()
@@ -107,7 +107,7 @@ def figures(encoder: EfficientNetEncoder, dev: Scenes) -> dict[str, float]:
 
 @exit_cleanly
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--scenes", type=Path, required=True, help="folder that scenes.py has filled")
     parser.add_argument("--out", type=Path, required=True, help="folder of the encoder")
     parser.add_argument("--num", type=int, help="train on so many scenes at most: those behind are left to the delta")

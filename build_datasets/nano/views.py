@@ -55,7 +55,7 @@ class Truth:
             weights[0] *= self.severity == 1
         else:
             weights[1:] = 0
-        return np.float32(weights / weights.sum())
+        return (weights / weights.sum()).astype(np.float32)
 
 
 def crop_detail(photo: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
@@ -130,7 +130,7 @@ def distort(view: np.ndarray, truth: Truth, rng: np.random.Generator) -> np.ndar
 
 
 def _draw_class(rng: np.random.Generator) -> str:
-    return CLASS_NAMES[1 + rng.integers(len(CLASS_NAMES) - 1)]
+    return tuple(CLASSES)[rng.integers(len(CLASSES))]
 
 
 def _draw_function(label: str, worst: int, rng: np.random.Generator) -> tuple[str, str, int]:
