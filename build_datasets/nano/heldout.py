@@ -10,7 +10,7 @@ Each set is made of `Item`s, made from the photos that Python packages bring, al
     elsewhere  no ordinary photos: drawings, screenshots, text, the night sky, microscopy, bare textures
 """
 
-import importlib.util
+import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,15 +60,52 @@ class Item:
     truth: Truth
     photo: str
     kind: str = ""
+    reference: np.ndarray | None = None
+
+    @property
+    def label(self) -> str | None:
+        """The class of the first distortion."""
+        return self.truth.distortions[0][0] if self.truth.distortions else None
 
 
-def today(folder: Path) -> Iterator[Item]:
-    """The naming questions without reference of `folder`, which build.py --test has made."""
-    names = [name.split("_")[0] for name, _ in test_photos()]
-    for number, item in enumerate(read_json(folder / "metas" / "A_brief.json")):
+@dataclass(frozen=True)
+class Pair:
+    """Two pictures of a view, uint8 [H, W, 3] each; which is better ("Image A" or "Image B"); photo and reference."""
+
+    pictures: tuple[np.ndarray, np.ndarray]
+    answer: str
+    photo: str
+    reference: np.ndarray | None = None
+
+
+def today(folder: Path, kind: str) -> Iterator[Item]:
+    """The naming questions `kind` (A_brief or refA_brief) of `folder`, which build.py --test has made."""
+    for item, photo in _questions(folder, kind):
         label = item["distortion_class"]
         truth = Truth(() if label is None else ((label, item["distortion_name"], item["severity"]),))
-        yield Item(np.asarray(open_image(folder.parent / item["image_A"])), truth, names[number % len(names)])
+        yield Item(_read(folder, item["image_A"]), truth, photo, reference=_reference(folder, item))
+
+
+def pairs(folder: Path, kind: str) -> Iterator[Pair]:
+    """The comparisons `kind` (AB_rating or refAB_rating) of `folder`."""
+    for item, photo in _questions(folder, kind):
+        pictures = _read(folder, item["image_A"]), _read(folder, item["image_B"])
+        yield Pair(pictures, item["answer"], photo, _reference(folder, item))
+
+
+def _questions(folder: Path, kind: str) -> Iterator[tuple[dict, str]]:
+    """With the photo of each."""
+    names = [name.split("_")[0] for name, _ in test_photos()]
+    for number, item in enumerate(read_json(folder / "metas" / f"{kind}.json")):
+        yield item, names[number % len(names)]
+
+
+def _read(folder: Path, path: str) -> np.ndarray:
+    return np.asarray(open_image(folder.parent / path))
+
+
+def _reference(folder: Path, item: dict) -> np.ndarray | None:
+    return None if item["image_ref"] is None else _read(folder, item["image_ref"])
 
 
 def two() -> Iterator[Item]:
@@ -79,7 +116,7 @@ def two() -> Iterator[Item]:
     for number, pair in enumerate(pairs):
         name, photo = photos[number % len(photos)]
         truth = Truth(tuple((label, str(rng.choice(CLASSES[label])), int(rng.integers(1, 4))) for label in pair))
-        yield Item(distort_plainly(photo, truth, rng), truth, name.split("_")[0])
+        yield Item(distort_plainly(photo, truth, rng), truth, name.split("_")[0], reference=photo)
 
 
 def clean() -> Iterator[Item]:
@@ -130,7 +167,7 @@ def photos() -> Iterator[tuple[str, np.ndarray]]:
 
 def read(package: str, file: str) -> np.ndarray:
     """A picture of an installed package; what is cut out lies on white, and a short side has at least 192 pixels."""
-    path = Path(importlib.util.find_spec(package).origin).parent / file
+    path = Path(str(importlib.import_module(package).__file__)).parent / file
     with Image.open(path) as image:
         image = image.convert("RGBA")
     picture = np.asarray(Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB"))

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 SHARE_PLAIN = 0.3  # of pictures that are left as they are
-LUMA = np.float32((0.299, 0.587, 0.114))
+LUMA = np.array((0.299, 0.587, 0.114), np.float32)
 
 
 def draw_style(
@@ -41,7 +41,7 @@ def draw_style(
 
 def _light_and_colour(picture: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
     """A tone curve, contrast, brightness, white balance and saturation, each as likely as not."""
-    x = np.float32(picture) / 255
+    x: np.ndarray = picture.astype(np.float32) / 255
     if rng.random() < 0.5:
         x = np.interp(x, np.linspace(0, 1, 5), _tone_curve(rng, strength)).astype(np.float32)
     if rng.random() < 0.5:  # about the mean, as contrast is felt
@@ -53,7 +53,7 @@ def _light_and_colour(picture: np.ndarray, rng: np.random.Generator, strength: f
     if rng.random() < 0.5:
         grey = (x @ LUMA)[..., None]
         x = grey + (x - grey) * np.exp(np.clip(rng.normal(0, 0.22 * strength), -0.4, 0.45)).astype(np.float32)
-    return np.uint8(np.clip(x, 0, 1) * 255 + 0.5)
+    return (np.clip(x, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def _tone_curve(rng: np.random.Generator, strength: float) -> np.ndarray:
@@ -73,7 +73,8 @@ def _detail(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.25, 0.45))
     if kind == 2:
         noise = rng.normal(0, rng.uniform(0.5, 2.5), picture.shape[:2])[..., None]
-        return np.uint8(np.clip(picture + noise + rng.normal(0, 0.7, picture.shape), 0, 255) + 0.5)
+        noisy = picture + noise + rng.normal(0, 0.7, picture.shape)
+        return (np.clip(noisy, 0, 255) + 0.5).astype(np.uint8)
     height, width = picture.shape[:2]
     factor = rng.uniform(1.15, 2)
     method = (cv2.INTER_CUBIC, cv2.INTER_LANCZOS4, cv2.INTER_LINEAR)[rng.integers(3)]

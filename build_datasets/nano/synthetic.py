@@ -49,7 +49,7 @@ def _leaf(picture: np.ndarray, radius: float, colour: np.ndarray, rng: np.random
     else:
         angles = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(3, 8))))
         corners = centre + radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        cv2.fillPoly(mask, [np.int32(corners)], 255, cv2.LINE_AA)
+        cv2.fillPoly(mask, [corners.astype(np.int32)], 255, cv2.LINE_AA)
     if rng.random() < 0.1:
         mask = cv2.GaussianBlur(mask, (0, 0), rng.uniform(1, 6))
     leaf = np.full(part.shape, colour, np.float32) + _texture(part.shape[:2], rng)
@@ -64,4 +64,4 @@ def _texture(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     shade = rng.uniform(0, 30) * (np.cos(angle) * columns + np.sin(angle) * rows)
     grain = rng.normal(0, 1, tuple(max(2, side // int(rng.integers(2, 9))) for side in shape)).astype(np.float32)
     grain = cv2.resize(grain, shape[::-1], interpolation=cv2.INTER_CUBIC)
-    return np.float32(shade + rng.exponential(8) * grain)[..., None]
+    return (shade + rng.exponential(8) * grain).astype(np.float32)[..., None]

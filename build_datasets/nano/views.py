@@ -1,7 +1,7 @@
-"""Training views of Nano's vision encoder: pairs of pictures of one view, distorted, and what is true of them.
+"""Views of photos that Nano is trained on, how they are distorted, and what is true of them.
 
-A view is a crop at any scale between a photo's own pixels and the whole photo, in a random style (style.py). Of every
-view two pictures are made, each clean, distorted once or twice, or distorted in one part only.
+A view is a crop at any scale between a photo's own pixels and the whole photo. Pictures of it are clean or distorted once
+or twice.
 """
 
 from dataclasses import dataclass
@@ -11,25 +11,23 @@ import numpy as np
 from PIL import Image
 
 from build_datasets.nano.samples import LABELS
-from build_datasets.nano.style import draw_style, jpeg
+from build_datasets.nano.style import jpeg
 from build_datasets.x_distortion import CLASSES, PAIRS, SEEN_WITHOUT_REFERENCE_FROM, add_distortion
 
 CLASS_NAMES = (None, *CLASSES)  # the order of the outputs; None: not distorted
 SEVERITIES = 6  # 0 (none) .. 5
-SHARE_CLEAN, SHARE_OF_TWO, SHARE_LOCAL = 0.2, 0.12, 0.06  # of pictures; the rest has one distortion all over
+SHARE_CLEAN, SHARE_OF_TWO = 0.22, 0.15  # of pictures; the rest has one distortion
 SHARE_SAVED = 0.1  # of pictures that go through a light JPEG in the end
 LEAST_DETAIL = 4  # mean magnitude of the Laplacian, grey levels
-SHARE_OTHERS = 0.15  # of views that show no photograph
 FILTERS = (Image.Resampling.BICUBIC, Image.Resampling.LANCZOS, Image.Resampling.BOX, Image.Resampling.HAMMING)
 assert CLASS_NAMES == LABELS
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What was done to a picture: (class, function, severity) each, in order; `region` is (top, left, bottom, right)."""
+    """What was done to a picture: (class, function, severity) each, in order."""
 
     distortions: tuple[tuple[str, str, int], ...] = ()
-    region: tuple[int, int, int, int] | None = None
 
     @property
     def severity(self) -> int:
@@ -57,31 +55,7 @@ class Truth:
             weights[0] *= self.severity == 1
         else:
             weights[1:] = 0
-        return np.float32(weights / weights.sum())
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two pictures of a view, uint8 [2, H, W, 3], and their truths; `order`: 1 where the first is better, -1, 0 unknown."""
-
-    pictures: np.ndarray
-    truths: tuple[Truth, Truth]
-    order: int
-
-
-def draw_pair(photo: np.ndarray, size: tuple[int, int], rng: np.random.Generator, cell: int = 32) -> Pair:
-    """Draw a view of a photo and two pictures of it.
-
-    Args:
-        photo: uint8 [H, W, 3].
-        size: (height, width) of the view, pixels, multiples of `cell`.
-        cell: side of a token's cell, to whose grid distorted parts keep.
-    """
-    view = draw_style(crop_detail(photo, size, rng), rng)
-    first = draw_truth(rng, size, cell)
-    second = draw_other(first, rng, size, cell)
-    pictures = np.stack([distort(view, truth, rng) for truth in (first, second)])
-    return Pair(pictures, (first, second), order(first, second))
+        return (weights / weights.sum()).astype(np.float32)
 
 
 def crop_detail(photo: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
@@ -110,7 +84,7 @@ def crop(photo: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> 
     return np.ascontiguousarray(part[:, ::-1] if rng.random() < 0.5 else part)
 
 
-def draw_truth(rng: np.random.Generator, size: tuple[int, int], cell: int) -> Truth:
+def draw_truth(rng: np.random.Generator) -> Truth:
     """Classes, functions within them and severities uniform."""
     kind = rng.random()
     if kind < SHARE_CLEAN:
@@ -119,19 +93,16 @@ def draw_truth(rng: np.random.Generator, size: tuple[int, int], cell: int) -> Tr
     if kind < SHARE_CLEAN + SHARE_OF_TWO:
         second = PAIRS[first][rng.integers(len(PAIRS[first]))]
         return Truth(tuple(_draw_function(label, 3, rng) for label in (first, second)))
-    distortion = _draw_function(first, 5, rng)
-    if kind < SHARE_CLEAN + SHARE_OF_TWO + SHARE_LOCAL:
-        return Truth((distortion,), _draw_region(size, cell, rng))
-    return Truth((distortion,))
+    return Truth((_draw_function(first, 5, rng),))
 
 
-def draw_other(first: Truth, rng: np.random.Generator, size: tuple[int, int], cell: int) -> Truth:
+def draw_other(first: Truth, rng: np.random.Generator) -> Truth:
     """A second picture of the view: half of the time the same function at another severity, where there is one."""
-    if len(first.distortions) == 1 and first.region is None and rng.random() < 0.5:
+    if len(first.distortions) == 1 and rng.random() < 0.5:
         label, name, severity = first.distortions[0]
         other = int(rng.choice([level for level in range(1, 6) if level != severity]))
         return Truth(((label, name, other),))
-    return draw_truth(rng, size, cell)
+    return draw_truth(rng)
 
 
 def order(first: Truth, second: Truth) -> int:
@@ -139,8 +110,6 @@ def order(first: Truth, second: Truth) -> int:
 
     One level decides where the function is the same, or where one picture is clean; two levels decide otherwise.
     """
-    if first.region or second.region:
-        return 0
     names = [tuple(name for _, name, _ in truth.distortions) for truth in (first, second)]
     gap = second.severity - first.severity
     needed = 1 if names[0] == names[1] or not all(names) else 2
@@ -157,28 +126,12 @@ def distort_plainly(view: np.ndarray, truth: Truth, rng: np.random.Generator) ->
 def distort(view: np.ndarray, truth: Truth, rng: np.random.Generator) -> np.ndarray:
     """The view with all that is true of it, some of it saved as a light JPEG, uint8 [H, W, 3]."""
     picture = distort_plainly(view, truth, rng)
-    if truth.region is not None:
-        top, left, bottom, right = truth.region
-        whole, picture = picture, view.copy()
-        picture[top:bottom, left:right] = whole[top:bottom, left:right]
     return jpeg(picture, int(rng.integers(90, 99))) if rng.random() < SHARE_SAVED else picture
 
 
 def _draw_class(rng: np.random.Generator) -> str:
-    return CLASS_NAMES[1 + rng.integers(len(CLASS_NAMES) - 1)]
+    return tuple(CLASSES)[rng.integers(len(CLASSES))]
 
 
 def _draw_function(label: str, worst: int, rng: np.random.Generator) -> tuple[str, str, int]:
     return label, CLASSES[label][rng.integers(len(CLASSES[label]))], int(rng.integers(1, worst + 1))
-
-
-def _draw_region(size: tuple[int, int], cell: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """A rectangle of whole cells, between a third and all of each side."""
-    spans = []
-    for side in size:
-        cells = side // cell
-        length = int(rng.integers(max(1, cells // 3), cells + 1))
-        start = int(rng.integers(cells - length + 1))
-        spans.append((start * cell, (start + length) * cell))
-    (top, bottom), (left, right) = spans
-    return top, left, bottom, right

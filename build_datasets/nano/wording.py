@@ -21,3 +21,8 @@ RATING_QUESTIONS = (
     "Which of the two pictures is closer to a perfect photo?",
     "Choose the image with fewer quality problems.",
 )
+
+SEVERITY_QUESTION = (
+    "How severe is the distortion of this image: none, slight, moderate, obvious, serious or catastrophic? Answer the "
+    "question using a single word or phrase."
+)

@@ -79,7 +79,11 @@ def test_every_script_parses(shell):
 @pytest.mark.parametrize("experiment", [*PUBLISHED, "Nano"])
 def test_every_experiment_has_every_script(experiment):
     scripts = {path.name for path in (EXPERIMENTS / experiment).glob("*.sh")}
-    assert scripts == (set(BASE) - NANO_LACKS) | {"make.sh"} if experiment == "Nano" else scripts == set(BASE)
+    assert (
+        scripts == (set(BASE) - NANO_LACKS) | {"make.sh", "evaluate.sh"}
+        if experiment == "Nano"
+        else scripts == set(BASE)
+    )
 
 
 @pytest.mark.parametrize("experiment", PUBLISHED)

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 from depictqa.config import Config, require_file
 from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.errors import InputError
+from depictqa.model import efficientnet
 from depictqa.model.abstractor import Abstractor
 from depictqa.model.clip import load_clip
 from depictqa.model.delta import load_delta
@@ -26,6 +27,7 @@ ENCODERS: dict[str, Callable[[Path, str], VisionEncoder]] = {  # `model_type` of
     "clip_vision_model": load_clip,
     "siglip": load_siglip,
     "siglip_vision_model": load_siglip,
+    efficientnet.MODEL_TYPE: efficientnet.load_efficientnet,
 }
 
 
