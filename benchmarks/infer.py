@@ -108,7 +108,7 @@ def write_random_model(folder: Path) -> Path:
     """An experiment's config.yaml, with the files of a random model beside it."""
     import torch
     import yaml
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection, LlamaConfig, LlamaForCausalLM
 
     from depictqa.config import load_config
     from depictqa.model.build import build_model
@@ -124,8 +124,16 @@ def write_random_model(folder: Path) -> Path:
     shutil.copytree(tokenizer, folder / "llm", ignore=shutil.ignore_patterns("*.safetensors", "*config.json"))
     shutil.copy(tokenizer / "tokenizer_config.json", folder / "llm")
     llm.save_pretrained(folder / "llm")
-    encoder = ROOT / "experiments" / "Nano" / "ckpt" / "clip_nano.pt"
-    model = {"vision_encoder_path": str(encoder), "llm_path": "llm", "delta_path": "delta.pt"}
+    vision = CLIPVisionConfig(
+        hidden_size=256,
+        intermediate_size=1024,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        patch_size=14,
+        projection_dim=256,
+    )
+    CLIPVisionModelWithProjection(vision).save_pretrained(folder / "clip")  # 5 M parameters
+    model = {"vision_encoder_path": "clip", "llm_path": "llm", "delta_path": "delta.pt"}
     (folder / "config.yaml").write_text(yaml.safe_dump({"model": model}))
     config = load_config(folder / "config.yaml")
     model = build_model(config, torch.device("cpu"), torch.float32, delta=False)

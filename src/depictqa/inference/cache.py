@@ -131,6 +131,8 @@ class Pass(Cache):
         blocks = self._cache.layer(layer_idx, key_states, self._most_rows, self.width + 1)
         for block, states in zip(blocks, (key_states, value_states), strict=True):
             block[self._place] = states if isinstance(self._place[2], slice) else states.transpose(1, 2)
+        if self.width == self.length:  # nothing precedes: attention is faster over what lies in one piece
+            return key_states, value_states
         keys, values = (block[self._rows, :, : self.width] for block in blocks)
         return keys, values
 
