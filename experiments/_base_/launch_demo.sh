@@ -36,7 +36,7 @@ while [ -z "$asked" ]; do
             wait "${part#*:}"
             code=$?
             [ -z "$asked" ] || break 2  # the same Ctrl-C ended the part
-            echo "error: the ${part%:*} has ended (its own words are above); stopping the demo" >&2
+            echo "error: the ${part%:*} has ended (see its messages above); stopping the demo" >&2
             stop
             exit $code
         fi

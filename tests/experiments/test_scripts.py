@@ -427,5 +427,5 @@ def test_demo_misses_no_part_when_it_is_stopped_while_it_starts(part, tmp_path):
 def test_demo_stops_when_a_part_has_ended(tmp_path):
     out, err = (demo := start_demo(tmp_path, "sh", fails="worker")).communicate(timeout=GIVE_UP_SECONDS)
     assert demo.returncode == 2  # as the worker's
-    assert err == "error: the worker has ended (its own words are above); stopping the demo\n"
+    assert err == "error: the worker has ended (see its messages above); stopping the demo\n"
     assert ended(out) == PARTS - {"depictqa.serve.worker"}

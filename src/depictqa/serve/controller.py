@@ -168,7 +168,7 @@ class Controller:
     async def answer(self, ask: Ask, pictures: dict[str, bytes]) -> AsyncGenerator[Chunk, None]:
         """The chunks of an answer. Raises Refused.
 
-        A worker that fails before its first word is passed over for another one.
+        A worker that fails before it has sent any text is replaced by another one.
         """
         failure = Refused(503, "no_worker", f"no worker of '{ask.model}' is up")
         for entry in self._order([entry for entry in self.workers() if entry.info.name == ask.model]):
