@@ -1,6 +1,6 @@
 """DepictQA: describe, compare and rate the quality of images in words. `depictqa.api` is what a user imports."""
 
-from depictqa.api import Model, Question, load
+from depictqa.api import Model, Question, load, metric
 from depictqa.errors import InputError
 from depictqa.results import Answer, Comparison, Distortions, Ranking, Score, Token
 
@@ -16,4 +16,5 @@ __all__ = [
     "Score",
     "Token",
     "load",
+    "metric",
 ]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from depictqa.data.preprocess import ImagePreprocessor
     from depictqa.inference import assessor
     from depictqa.inference.assessor import Assessment, Assessor
+    from depictqa.metrics import Metric
 
 BATCH_SIZE = 8  # questions in work at a time
 EXPERIMENTS = tuple(Path(__file__).parents[level] / "experiments" for level in (0, 2))  # in a wheel, in a clone
@@ -238,6 +239,19 @@ def load(name_or_path: str | Path = "nano", *, device: str = "auto", dtype: str 
         from depictqa.model.build import build_preprocessor
 
     return Model(config, lazy_assessor(config)(), build_preprocessor(config))
+
+
+def metric(name_or_path: str | Path = "nano", reference: bool = False, **options: Any) -> Metric:
+    """A `torch.nn.Module` that scores batches of images, as the metrics of pyiqa do: `metric(img, ref=None)` -> [N].
+
+    Args:
+        reference: whether every call gives references.
+        options: of `load`.
+    """
+    model = load(name_or_path, **options)
+    from depictqa.metrics import Metric
+
+    return Metric(model, reference)
 
 
 def find_config(name_or_path: str | Path) -> Path:

@@ -40,7 +40,9 @@ def main() -> None:
     from depictqa.serve.page.layout import FONTS, STYLE, build_page
 
     moderation = Moderation.from_environment() if settings.moderate else None
-    bind(settings.host, settings.port, "gradio.port").close()  # gradio binds the port itself, and reports a failure as a traceback
+    bind(
+        settings.host, settings.port, "gradio.port"
+    ).close()  # gradio binds the port itself, and reports a failure as a traceback
     start_log(config.log_dir, "web")
     pictures, votes = HeldPictures(), Votes(config.log_dir)
     slots = settings.concurrency_count
