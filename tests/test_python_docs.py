@@ -20,8 +20,8 @@ def test_every_example_runs(tmp_path, monkeypatch, capsys):
         Image.open(image_path("s10_84x84.png")).convert("RGB").save(tmp_path / name)
     shutil.copy(image_path("s11_84x84.png"), tmp_path / "original.png")
     monkeypatch.chdir(tmp_path)
-    assert PAGE.count('load("nano"') == 2
+    assert PAGE.count('("nano"') == 3
     names: dict = {}
     for example in EXAMPLES:
-        exec(example.replace('load("nano"', f'load("{config}"'), names)
+        exec(example.replace('("nano"', f'("{config}"'), names)
     assert capsys.readouterr().out.endswith("absent.jpg: no such image\n")
