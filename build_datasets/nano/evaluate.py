@@ -274,7 +274,11 @@ def baselines(asker: Asker, test: Path, most: int | None) -> list[Figure]:
     photos, pair_photos = [item.photo for item in items], [pair.photo for pair in found]
 
     def by(similarity: Callable[[np.ndarray, np.ndarray], float]) -> np.ndarray:
-        picks = [np.argmax([similarity(pair.reference, picture) for picture in pair.pictures]) for pair in found]
+        references = [pair.reference for pair in found if pair.reference is not None]
+        picks = [
+            np.argmax([similarity(reference, picture) for picture in pair.pictures])
+            for reference, pair in zip(references, found, strict=True)
+        ]
         return np.array([f"Image {'AB'[pick]}" == pair.answer for pick, pair in zip(picks, found, strict=True)], float)
 
     encoder: Any = asker.assessor.model.vision_encoder

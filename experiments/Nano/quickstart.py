@@ -164,7 +164,7 @@ def main() -> None:
     print(f"\nThe pictures with their answers: {PAGE}")
     print("Your own photos:  sh quickstart.sh photo.jpg [other.jpg [reference.jpg]]")
     print(f"The demo page:    cd {here} && sh launch_demo.sh")
-    print(f"Train your own:   cd {here} && sh make.sh PHOTOS OUT    (docs/nano.md)")
+    print(f"Train your own:   cd {here} && sh make.sh OUT    (docs/nano.md)")
 
 
 if __name__ == "__main__":
