@@ -143,14 +143,18 @@ def truth_of(item: Item) -> str:
 
 
 def naming(asker: Asker, items: list[Item], has_reference: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores [n], whether none is said [n], confidences [n]."""
+    """Scores [n], whether none is said [n], confidences [n]. Half a point is for one of two distortions only."""
     query = QUESTIONS["distortions"]
     texts, sure = asker.ask(
         asker.question(query, image_ref=item.reference if has_reference else None, image_A=item.picture)
         for item in items
     )
-    scores = np.array([overlap(text, truth_of(item)) for text, item in zip(texts, items, strict=True)])
-    return scores, np.array([text.lower() == NO_DISTORTION for text in texts]), sure
+    found = zip(texts, map(truth_of, items), items, strict=True)
+    scores = [
+        overlap(text, truth) if len(item.truth.distortions) == 2 else float(text.lower() == truth)
+        for text, truth, item in found
+    ]
+    return np.array(scores), np.array([text.lower() == NO_DISTORTION for text in texts]), sure
 
 
 def rating(asker: Asker, found: list[Pair], has_reference: bool) -> tuple[np.ndarray, np.ndarray]:
