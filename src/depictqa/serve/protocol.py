@@ -66,7 +66,7 @@ class Ask(BaseModel):
     seed: int | None = Field(None, ge=-MAX_SEED - 1, le=MAX_SEED, description="the same seed gives the same draws")
     confidence: bool = True
     stream: bool = False
-    score: bool = Field(False, description="score the image by the levels that its question asks for")
+    score: bool | None = Field(None, description="score the image by the levels that its question asks for")
 
     @field_validator("stop", mode="before")
     @classmethod
