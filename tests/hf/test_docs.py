@@ -16,7 +16,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "huggingface.md"
 
 @pytest.mark.slow
 def test_the_page_runs(tmp_path, monkeypatch, capsys):
-    export_hf(load_config(tiny_config(tmp_path)), tmp_path / "nano-hf", torch.float32)
+    export_hf(load_config(tiny_config(tmp_path)), tmp_path / "depictqa-hf", torch.float32)
     for name in ("photo.jpg", "a.jpg", "b.jpg", "original.png"):
         Image.linear_gradient("L").resize((90, 80)).convert("RGB").save(tmp_path / name)
     monkeypatch.chdir(tmp_path)

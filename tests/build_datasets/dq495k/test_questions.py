@@ -13,7 +13,7 @@ from build_datasets.dq495k.questions import (
     BRIEF,
     DETAIL_ONE,
     DETAIL_TWO,
-    NO_DISTORTION,
+    NO_DISTORTION_SENTENCES,
     ONE,
     RATING,
     TWO,
@@ -80,7 +80,7 @@ def test_brief_questions_state_the_number_and_answers_name_the_distortions(templ
         "Noise and blur",
     )
     assert brief(template, (), ONE, True, True, "")[1] == "None"
-    assert brief(template, (), ONE, False, True, NO_DISTORTION[0])[1] == NO_DISTORTION[0]
+    assert brief(template, (), ONE, False, True, NO_DISTORTION_SENTENCES[0])[1] == NO_DISTORTION_SENTENCES[0]
 
 
 @pytest.mark.parametrize("template", RATING, ids=range(len(RATING)))

@@ -100,6 +100,8 @@ def make_rating(folder: Path) -> None:
         "--save_path",
         "@/pairs.json",
     )
+    table = ("--mos_path", "@/mos.csv", "--image_prefix", "@/photos/", "--dataset", "mine", "--no_reference")
+    run(folder, "make_score_labels", *table, "--save_path", "@/scores.json", "--test_path", "@/scores_test.json")
     for mode, part in ([], "test"), (["--training"], "train"):
         path, bare = f"@/quality_compare__rating_{part}.json", f"@/quality_compare_noref__rating_{part}.json"
         run(folder, "gen_json_refAB_brief", "--json_original", "@/pairs.json", "--save_path", path, *mode)
