@@ -38,7 +38,8 @@ def test_what_is_implemented_is_passed_on():
         )
     )
     given = {"model": "M", "temperature": 1, "top_p": 0.5, "seed": -3, "stop": ["a", "\n"], "max_tokens": 7}
-    assert asked.ask.model_dump() == given | {"question": "What?", "confidence": False, "stream": False}
+    given |= {"question": "What?", "confidence": False, "stream": False, "score": None}
+    assert asked.ask.model_dump() == given
     assert asked.pictures == {"a": PICTURE} and asked.logprobs and not asked.include_usage
     assert chat.read(body(stop="END")).ask.stop == ["END"]
     assert chat.read(body(max_completion_tokens=9)).ask.max_tokens == 9

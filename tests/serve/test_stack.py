@@ -97,7 +97,7 @@ def test_a_score_is_the_assessors_own(stack, tiny_model, task, given):
     ],
 )
 def test_a_score_is_of_one_image_and_has_no_options(stack, given, message):
-    response = stack.post(None, "/v1/score", **given)
+    response = stack.post(**{"question": None, "route": "/v1/score"} | given)
     assert response.status_code == 400
     assert message in response.json()["error"]["message"]
 
