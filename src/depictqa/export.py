@@ -119,7 +119,7 @@ def _frozen_names(llm: PreTrainedModel) -> dict[str, str]:
 
 def _write(model: DepictQA, llm_folder: Path, folder: Path, dtype: torch.dtype) -> None:
     """Leaves the LoRA of `model` zeros, as `delta.pt` has it."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     llm = _language_model(model)
     adapted, wanted = lora_layers(llm), set(_frozen_names(llm).values())
     shards, weight_map = weight_files(llm_folder), {}
