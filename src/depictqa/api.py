@@ -105,7 +105,7 @@ class Model:
             batch = several[start : start + BATCH_SIZE]
             prepared, opened = self._prepare([Question(QUESTIONS["score"], one, None, reference) for one in batch])
             for question, shown, one in zip(prepared, opened, self.assessor.score(prepared), strict=True):
-                scores.append(Score(one.mean, one.std, one.levels, question.task.name, one.mass, shown))
+                scores.append(Score(**one.fields, task=question.task.name, mass=one.mass, images=shown))
         return scores if several is images else scores[0]
 
     def rank(

@@ -85,6 +85,7 @@ def _add_about_images(name: str, meaning: str) -> None:
 
 _add_about_images("describe", "Describe the quality of images.")
 _add_about_images("distortions", "Name the distortions of images.")
+_add_about_images("score", "Score images from 1 (bad) to 5 (excellent), with an error bar.")
 
 
 @app.command()
@@ -103,24 +104,6 @@ def compare(
     if not as_json:
         print(f"better: {answer.better or 'undecided'}")
     _print(answer, as_json, a=str(a), b=str(b))
-
-
-@app.command()
-def score(
-    images: Annotated[list[Path], typer.Argument(help="image files")],
-    reference: Reference = None,
-    model: ModelName = "nano",
-    device: Device = "auto",
-    dtype: Dtype = "auto",
-    set: Set = None,
-    as_json: Json = False,
-) -> None:
-    """Score images from 1 (bad) to 5 (excellent), with an error bar."""
-    dq = _load(model, device, dtype, set)
-    for image in images:
-        scored = dq.score(image, reference)
-        about = {"image": str(image)}
-        print(json.dumps(about | scored.to_dict(), ensure_ascii=False) if as_json else f"{image}: {scored}")
 
 
 @app.command()
@@ -170,13 +153,11 @@ def _load(model: str, device: str, dtype: str, assignments: list[str] | None) ->
     return api.load(model, device=device, dtype=dtype, **parse_overrides(assignments or []))
 
 
-def _print(answer: api.Answer, as_json: bool, **about: Any) -> None:
+def _print(answer: api.Answer | api.Score, as_json: bool, **about: Any) -> None:
     if as_json:
         print(json.dumps(about | answer.to_dict(), ensure_ascii=False))
-        return
-    confidence = "" if answer.confidence is None else f"  [confidence {answer.confidence:.2f}]"
-    name = f"{about['image']}: " if "image" in about else ""
-    print(f"{name}{answer.text}{' […]' if answer.finish_reason == 'length' else ''}{confidence}")
+    else:
+        print(f"{about['image']}: {answer.line}" if "image" in about else answer.line)
 
 
 def _add_programs(to: typer.Typer, programs: dict, path: tuple[str, ...] = ()) -> None:

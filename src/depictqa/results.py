@@ -52,6 +52,12 @@ class Answer:
     def __str__(self) -> str:
         return self.text
 
+    @property
+    def line(self) -> str:
+        """As the command line prints it."""
+        confidence = "" if self.confidence is None else f"  [confidence {self.confidence:.2f}]"
+        return f"{self.text}{' […]' if self.finish_reason == 'length' else ''}{confidence}"
+
     def to_dict(self) -> dict[str, Any]:
         """The answer as plain values for JSON: everything but the images; each token as [text, prob]."""
         plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "images"}
@@ -110,6 +116,11 @@ class Score:
 
     def __str__(self) -> str:
         return f"{self.score:.2f} ± {self.score_std:.2f}"
+
+    @property
+    def line(self) -> str:
+        """As the command line prints it."""
+        return str(self)
 
     def __float__(self) -> float:
         return self.score

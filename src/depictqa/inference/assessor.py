@@ -150,6 +150,15 @@ class Assessor:
             assessments.append(Assessment(answer, self.calibrate(question, answer, raw), raw))
         return assessments
 
+    @property
+    def of_levels(self) -> Sampling:
+        """What is read off a question that asks for a level: the levels' probabilities at the first token.
+
+        Raises:
+            InputError: the language model's tokenizer begins two levels with the same token.
+        """
+        return Sampling(max_new_tokens=1, watched=tuple(self.model.level_ids))
+
     def score(
         self, questions: Sequence[Question], embeds: Sequence[Sequence[torch.Tensor]] | None = None
     ) -> list[Score]:
@@ -160,11 +169,10 @@ class Assessor:
             embeds: as of `assess`.
 
         Raises:
-            InputError: the language model's tokenizer begins two levels with the same token.
+            InputError: as of `of_levels`.
         """
-        sampling = Sampling(max_new_tokens=1, watched=tuple(self.model.level_ids))
         prompts = self.fuse(questions, self.embed(questions) if embeds is None else embeds)
-        answers = generate(self.model, prompts, sampling, prefix_cache=self.prefix_cache)
+        answers = generate(self.model, prompts, self.of_levels, prefix_cache=self.prefix_cache)
         return [score_of(answer.watched, self.calibration) for answer in answers]
 
     def follow_up(self, question: Question, answer: Completion) -> Question | None:

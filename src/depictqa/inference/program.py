@@ -182,14 +182,11 @@ def _find(meta: str, root_dir: Path) -> Path:
     raise InputError(f"--meta_path: {root_dir / meta} does not exist (paths are relative to data.root_dir)")
 
 
-def _text(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
-
-
 def _fingerprint(config: Config) -> str:
     """Of all that answers depend on, but for the items: settings, the stamps of all weights' files, and a row's fields, so
     that no file mixes rows with and without one."""
     weights = [config.model.vision_encoder_path, config.model.llm_path, config.model.delta_path]
+    weights.append(str(Path(str(config.model.delta_path)).with_name(FILE_NAME)))
     if config.infer.output_confidence and config.infer.sentence_model is not None:
         weights.append(config.infer.sentence_model)
     settings = config.model_dump(include={"model", "vision_preprocess", "device", "dtype"})
@@ -200,5 +197,4 @@ def _fingerprint(config: Config) -> str:
         " ".join(FIELDS),
         json.dumps(settings, sort_keys=True),
         *(stamp(path) for path in weights),
-        _text(Path(str(config.model.delta_path)).with_name(FILE_NAME)),
     )

@@ -167,30 +167,27 @@ class _Work:
     def _ask(self, places: Sequence[int], features: dict[Path, torch.Tensor | str]) -> list[dict]:
         """The rows of one batch of items."""
         options = self.options
-        rows, readable, embeds = [], [], []
+        rows: list[dict] = []
+        to_ask: list[tuple[Item, dict, list]] = []  # item, its row, features of its pictures
         for item in (self.job.items[place] for place in places):
             found = [features[path] for path in item.image_paths]
-            errors = [one for one in found if isinstance(one, str)]
             row = {"id": item.id, **dict.fromkeys(FIELDS)}
-            rows.append(row | {"error": errors[0]} if errors else row)
-            if not errors:
-                readable.append((item, row))
-                embeds.append(found)
-        if not readable:
+            if errors := [one for one in found if isinstance(one, str)]:
+                row["error"] = errors[0]
+            else:
+                to_ask.append((item, row, found))
+            rows.append(row)
+        if options.output_score and to_ask:
+            self._score(to_ask)
+            to_ask = [work for work in to_ask if work[0].query != SCORE_QUESTION]
+        if not to_ask:
             return rows
-        if options.output_score:
-            self._score([row for _, row in readable], embeds)
-        asked = [
-            n for n, (item, _) in enumerate(readable) if not (options.output_score and item.query == SCORE_QUESTION)
-        ]
-        if not asked:
-            return rows
-        questions = [Question(self.job.task, (), readable[n][0].query) for n in asked]
-        seeds = [item_seed(options.sampling.seed, readable[n][0].id) for n in asked]
-        samplings = [replace(options.sampling, seed=seed) for seed in seeds]
-        found = self.get_assessor().assess(questions, samplings, options.output_confidence, [embeds[n] for n in asked])
-        for n, assessment in zip(asked, found, strict=True):
-            row, answer = readable[n][1], assessment.answer
+        items, asked, embeds = zip(*to_ask, strict=True)
+        questions = [Question(self.job.task, (), item.query) for item in items]
+        samplings = [replace(options.sampling, seed=item_seed(options.sampling.seed, item.id)) for item in items]
+        assessments = self.get_assessor().assess(questions, samplings, options.output_confidence, embeds)
+        for row, assessment in zip(asked, assessments, strict=True):
+            answer = assessment.answer
             row |= {"text": answer.text, "confidence": assessment.confidence, "finish_reason": answer.finish_reason}
             if options.output_prob_id:
                 row |= {"output_id": answer.output_id, "prob": answer.prob}
@@ -198,12 +195,12 @@ class _Work:
                 row["confidence_raw"] = assessment.confidence_raw
         return rows
 
-    def _score(self, rows: Sequence[dict], embeds: Sequence[Sequence[torch.Tensor]]) -> None:
+    def _score(self, work: Sequence[tuple[Item, dict, list]]) -> None:
         """Add the score fields. `text` becomes the likeliest level, which an item that asks something else replaces."""
+        _, rows, embeds = zip(*work, strict=True)
         questions = [Question(self.job.task, (), SCORE_QUESTION)] * len(rows)
         for row, score in zip(rows, self.get_assessor().score(questions, embeds), strict=True):
-            row |= {"text": score.level, "finish_reason": "stop"}
-            row |= {"score": score.mean, "score_std": score.std, "levels": score.levels}
+            row |= {"text": score.level, "finish_reason": "stop", **score.fields}
             if score.levels_raw != score.levels:
                 row["levels_raw"] = score.levels_raw
 

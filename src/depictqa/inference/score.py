@@ -38,6 +38,11 @@ class Score:
         return float(np.sqrt(probabilities @ (WEIGHTS - self.mean) ** 2))
 
     @property
+    def fields(self) -> dict:
+        """As answer files, Python and the HTTP API name them."""
+        return {"score": self.mean, "score_std": self.std, "levels": self.levels}
+
+    @property
     def level(self) -> str:
         """The likeliest word."""
         return max(self.levels, key=self.levels.__getitem__)

@@ -125,9 +125,9 @@ class Session:
             logits = self._llama.lm_head(hidden).float()  # [b, V]
             chosen = choose(logits, [row.sampling for row in rows], [len(row.current.output_id) for row in rows])
             distribution = logits.softmax(-1)  # [b, V]
-            for row, probs in zip(rows, distribution, strict=True):
+            for number, row in enumerate(rows):
                 if row.sampling.watched and not row.current.output_id:
-                    row.current.watched = probs[list(row.sampling.watched)].tolist()
+                    row.current.watched = distribution[number, list(row.sampling.watched)].tolist()
             probs = distribution.gather(1, chosen[:, None])[:, 0]  # [b]
             for row, token, prob in zip(rows, chosen.tolist(), probs.tolist(), strict=True):
                 self._extend(row, token, prob)

@@ -335,7 +335,7 @@ def build_app(
     @app.post("/v1/score", openapi_extra=form_docs(["model"], ["ref", "a"], ["a"]))
     async def score(request: Request):
         """The quality of an image from 1 (bad) to 5 (excellent). One pass through the model, nothing is decoded."""
-        question = {"question": QUESTIONS["score"], "score": True, "max_tokens": 1, "confidence": False}
+        question = {"question": QUESTIONS["score"], "score": True, "confidence": False}
         ask, pictures = await read_ask(request, ["model"], **question)
         if (task := task_of(pictures)).compares:
             raise Refused(400, "wrong_pictures", "expected one image, file a, with or without file ref; found a and b")

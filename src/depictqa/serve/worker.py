@@ -91,8 +91,9 @@ class Worker:
             self._preparing -= 1
         asked = {"temperature": ask.temperature, "top_p": ask.top_p, "max_new_tokens": ask.max_tokens}
         given = {name: value for name, value in asked.items() if value is not None}
-        levels = tuple(self.engine.assessor.model.level_ids) if ask.score else ()
-        sampling = replace(self.defaults, **given, stop=tuple(ask.stop or ()), seed=ask.seed, watched=levels)
+        sampling = replace(self.defaults, **given, stop=tuple(ask.stop or ()), seed=ask.seed)
+        if ask.score:
+            sampling = self.engine.assessor.of_levels
         return Question(task, tuple(images), ask.plain_question), sampling
 
     async def answer(self, question, sampling, confidence: bool) -> AsyncGenerator[str, None]:

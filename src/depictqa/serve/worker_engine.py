@@ -168,8 +168,7 @@ class Engine:
     def _scored(self, answer: Completion) -> Scored | None:
         if not answer.watched:
             return None
-        score = score_of(answer.watched, self.assessor.calibration)
-        return Scored(score=score.mean, score_std=score.std, levels=dict(score.levels))
+        return Scored(**score_of(answer.watched, self.assessor.calibration).fields)
 
     def _end(self, requests: Sequence[EngineRequest]) -> None:
         self._session.leave(requests)
