@@ -9,6 +9,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"  # here and in every process a test starts: tests run side by side
 os.environ.setdefault("DS_ACCELERATOR", "cuda" if Path("/dev/nvidia0").exists() else "cpu")
 
+import numpy as np
 import pytest
 import yaml
 
@@ -28,6 +29,20 @@ def pytest_xdist_auto_num_workers(config) -> int:
 def golden(name: str):
     """A json file of the golden data."""
     return json.loads((DATA / name).read_text(encoding="utf-8"))
+
+
+def turned(pixels: np.ndarray) -> dict[int, np.ndarray]:
+    """EXIF orientation -> what is shown of pixels [H, W, 3] that are stored so."""
+    return {
+        1: pixels,
+        2: pixels[:, ::-1],
+        3: pixels[::-1, ::-1],
+        4: pixels[::-1],
+        5: pixels.transpose(1, 0, 2),
+        6: np.rot90(pixels, -1),
+        7: pixels[::-1, ::-1].transpose(1, 0, 2),
+        8: np.rot90(pixels),
+    }
 
 
 def image_path(name: str) -> Path:

@@ -10,22 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from conftest import turned
 from depictqa.data.images import FORMATS, open_image
 from depictqa.data.preprocess import ImagePreprocessor
 from depictqa.errors import InputError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 PICTURE = Image.fromarray(PIXELS)
-TURNED = {  # EXIF orientation -> what is shown
-    1: PIXELS,
-    2: PIXELS[:, ::-1],
-    3: PIXELS[::-1, ::-1],
-    4: PIXELS[::-1],
-    5: PIXELS.transpose(1, 0, 2),
-    6: np.rot90(PIXELS, -1),
-    7: PIXELS[::-1, ::-1].transpose(1, 0, 2),
-    8: np.rot90(PIXELS),
-}
+TURNED = turned(PIXELS)  # EXIF orientation -> what is shown
 
 
 def encode(image: Image.Image, format: str, **options) -> bytes:

@@ -10,22 +10,14 @@ import pytest
 from PIL import Image
 from tifffile import imwrite
 
+from conftest import turned
 from depictqa.data.images import open_image
 from depictqa.data.orientation import from_exif
 from depictqa.errors import InputError
 
 QUARTERS = np.zeros((32, 48, 3), np.uint8)  # in every orientation another picture, also after lossy compression
 QUARTERS[:16, :24], QUARTERS[:16, 24:], QUARTERS[16:, :24] = (220, 30, 30), (30, 200, 30), (30, 30, 220)
-TURNED = {  # orientation -> what is shown
-    1: QUARTERS,
-    2: QUARTERS[:, ::-1],
-    3: QUARTERS[::-1, ::-1],
-    4: QUARTERS[::-1],
-    5: QUARTERS.transpose(1, 0, 2),
-    6: np.rot90(QUARTERS, -1),
-    7: QUARTERS[::-1, ::-1].transpose(1, 0, 2),
-    8: np.rot90(QUARTERS),
-}
+TURNED = turned(QUARTERS)  # orientation -> what is shown
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF")
 ASCII, SHORT, LONG, RATIONAL = 2, 3, 4, 5
 

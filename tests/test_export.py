@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from conftest import ARTIFACTS, golden, load_images, tiny_config
-from depictqa import export as exporting
 from depictqa.config import load_config
 from depictqa.data.training import Conversation
 from depictqa.errors import InputError
 from depictqa.export import export
+from depictqa.model import exporting
 from depictqa.model.build import build_model
 from depictqa.model.delta import save_delta
 from depictqa.prompts import TASKS

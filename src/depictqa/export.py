@@ -8,14 +8,12 @@ model.delta_path=FOLDER/delta.pt`. What was written is loaded again, and its log
 import argparse
 import functools
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 from transformers import GenerationConfig, PreTrainedModel
@@ -25,6 +23,7 @@ from depictqa.errors import InputError, exit_cleanly
 from depictqa.model.build import DTYPES, build_skeleton
 from depictqa.model.delta import save_delta
 from depictqa.model.depictqa import DepictQA
+from depictqa.model.exporting import compare, new_folder, writing_weights
 from depictqa.model.folder import check_complete
 from depictqa.model.llm import as_folder, empty_llm, lora_layers, lora_update
 from depictqa.model.tokenizer import load_tokenizer
@@ -32,7 +31,6 @@ from depictqa.model.weights import load_torch_file, weight_files
 from depictqa.prompts import TASKS
 
 TOKENIZER_FILES = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt", "*.jinja")
-LEAST_AGREEMENT = 0.98  # share of positions with the same likeliest token; rounding to fp16 may turn a near tie
 
 
 def export(config: Config, out: Path, dtype: torch.dtype) -> tuple[float, float]:
@@ -50,33 +48,18 @@ def export(config: Config, out: Path, dtype: torch.dtype) -> tuple[float, float]
     Raises:
         InputError: a file of the config is absent, `out` exists, or the logits do not agree.
     """
-    if out.exists():
-        raise InputError(f"{out}: exists already; expected a new folder")
-    model = build_skeleton(config)
-    llm_folder = as_folder(require_file(config, "model.llm_path"))
-    prompts = [model.tokenizer.encode(f"{task.system} {task.name}") for task in TASKS.values()]
-    expected = _logits(_language_model(model), llm_folder, prompts)
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        try:
+    with new_folder(out) as unfinished:
+        model = build_skeleton(config)
+        llm_folder = as_folder(require_file(config, "model.llm_path"))
+        prompts = [model.tokenizer.encode(f"{task.system} {task.name}") for task in TASKS.values()]
+        expected = _logits(_language_model(model), llm_folder, prompts)
+        with writing_weights(out):
             _write(model, llm_folder, unfinished, dtype)
-        except (OSError, SafetensorError) as error:  # safetensors wraps a full disk in its own error
-            raise InputError(f"{out}: cannot be written ({error}); nothing is kept") from None
         written = _logits(empty_llm(unfinished, torch.float32), unfinished, prompts)
         tokenizer = load_tokenizer(unfinished)
         if any(tokenizer.encode(task.system) != model.tokenizer.encode(task.system) for task in TASKS.values()):
             raise InputError(f"{out}: the exported tokenizer gives other ids; nothing is kept")
-        difference = (written - expected).abs().max().item()
-        agreement = (written.argmax(-1) == expected.argmax(-1)).double().mean().item()
-        if not agreement >= LEAST_AGREEMENT:
-            raise InputError(
-                f"{out}: the exported model gives other answers: {agreement:.1%} of the likeliest tokens agree, logits differ "
-                f"by up to {difference:.3g}; nothing is kept. Try --dtype fp32"
-            )
-        unfinished.rename(out)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return difference, agreement
+        return compare(out, written, expected)
 
 
 @torch.inference_mode()

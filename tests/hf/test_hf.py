@@ -10,16 +10,16 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, pipeline
 
 import depictqa
 from conftest import golden, image_path, tiny_config
-from depictqa import export as exporting
+from depictqa import export as program
 from depictqa.config import load_config
 from depictqa.data.images import open_image
 from depictqa.errors import InputError
-from depictqa.hf import exporting as hf_exporting
 from depictqa.hf.exporting import export_hf
 from depictqa.hf.modeling import unpatchify
 from depictqa.hf.processing import patchify
 from depictqa.inference.generation import generate
 from depictqa.inference.sampling import Sampling
+from depictqa.model import exporting
 from depictqa.prompts import TASKS, get_task
 
 MODELS = {"base": "llm_tiny", "abs": "llm_tiny_bin", "glob": "llm_tiny"}
@@ -221,7 +221,7 @@ def test_what_cannot_be_exported_leaves_nothing(tmp_path, monkeypatch):
     config = load_config(tiny_config(tmp_path), {"model.llm_conv_type": "vicuna_v0"})
     with pytest.raises(InputError, match="model.llm_conv_type: answers end with '###', which is not one token"):
         export_hf(config, tmp_path / "hf", torch.float32)
-    monkeypatch.setattr(hf_exporting, "LEAST_AGREEMENT", 1.1)
+    monkeypatch.setattr(exporting, "LEAST_AGREEMENT", 1.1)
     with pytest.raises(InputError, match="the exported model gives other answers: 100.0%"):
         export_hf(load_config(tiny_config(tmp_path)), tmp_path / "hf", torch.float32)
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
@@ -230,7 +230,7 @@ def test_what_cannot_be_exported_leaves_nothing(tmp_path, monkeypatch):
 def test_the_command_line(tmp_path, monkeypatch, capsys):
     arguments = ["--cfg", str(tiny_config(tmp_path)), "--out", str(tmp_path / "hf"), "--dtype", "fp32"]
     monkeypatch.setattr(sys, "argv", ["depictqa export", *arguments, "--format", "hf"])
-    exporting.main()
+    program.main()
     assert "100.0% of the likeliest tokens agree" in capsys.readouterr().out
     assert json.loads((tmp_path / "hf" / "config.json").read_text())["model_type"] == "depictqa"
 

@@ -3,13 +3,10 @@
 LoRA is merged in float32. What was written is loaded again and compared with the trained model, images included.
 """
 
-import os
-import shutil
 from pathlib import Path
 
 import torch
 from PIL import Image
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
 
@@ -21,11 +18,11 @@ from depictqa.hf.processing import DepictQAProcessor
 from depictqa.inference.sampling import StopCriteria
 from depictqa.model.build import build_model, build_preprocessor
 from depictqa.model.depictqa import DepictQA
+from depictqa.model.exporting import compare, new_folder, writing_weights
 from depictqa.model.fusion import collate
 from depictqa.model.llm import as_folder
 from depictqa.prompts import QUESTIONS, TASKS
 
-LEAST_AGREEMENT = 0.98  # share of positions with the same likeliest token; rounding to fp16 may turn a near tie
 PROBES = {"quality_single_A_noref": "describe", "quality_compare": "compare"}  # task -> its question
 CARD = """---
 library_name: transformers
@@ -62,30 +59,14 @@ def export_hf(config: Config, out: Path, dtype: torch.dtype) -> tuple[float, flo
     Raises:
         InputError: a file of the config is absent, `out` exists, a part has no transformers form, or logits differ.
     """
-    if out.exists():
-        raise InputError(f"{out}: exists already; expected a new folder")
-    model = build_model(config, torch.device("cpu"), torch.float32).eval()
-    probe = Image.linear_gradient("L").resize((224, 196)).convert("RGB")
-    expected = _expected_logits(model, build_preprocessor(config)(probe))
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        try:
+    with new_folder(out) as unfinished:
+        model = build_model(config, torch.device("cpu"), torch.float32).eval()
+        probe = Image.linear_gradient("L").resize((224, 196)).convert("RGB")
+        expected = _expected_logits(model, build_preprocessor(config)(probe))
+        with writing_weights(out):
             _write(model, config, unfinished, dtype)
-        except (OSError, SafetensorError) as error:  # safetensors wraps a full disk in its own error
-            raise InputError(f"{out}: cannot be written ({error}); nothing is kept") from None
         del model
-        written = _written_logits(unfinished, probe)
-        difference = (written - expected).abs().max().item()
-        agreement = (written.argmax(-1) == expected.argmax(-1)).double().mean().item()
-        if not agreement >= LEAST_AGREEMENT:
-            raise InputError(
-                f"{out}: the exported model gives other answers: {agreement:.1%} of the likeliest tokens agree, logits differ "
-                f"by up to {difference:.3g}; nothing is kept. Try --dtype fp32"
-            )
-        unfinished.rename(out)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    return difference, agreement
+        return compare(out, _written_logits(unfinished, probe), expected)
 
 
 @torch.inference_mode()
