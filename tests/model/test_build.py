@@ -13,7 +13,7 @@ from depictqa.config import load_config
 from depictqa.errors import InputError
 from depictqa.model.build import assemble, build_model, pick_device, pick_dtype
 from depictqa.model.clip import CLIPEncoder, describe_openai_vit
-from depictqa.model.delta import delta_keys
+from depictqa.model.delta import delta_tensors
 from depictqa.model.llm import load_llm
 from depictqa.model.tokenizer import load_tokenizer
 
@@ -38,14 +38,14 @@ def test_published_sizes(tmp_path):
     lora = 32 * 4 * 2 * 16 * 4096
     assert trainable == lora + 1024 * 4096 + 4096
     assert sum(p.numel() for p in model.llm.get_base_model().parameters()) - lora == 6_738_415_616  # Llama-7B
-    keys = delta_keys(model)
+    keys = list(delta_tensors(model))
     assert len(keys) == 32 * 4 * 2 + 2
     assert "llm.base_model.model.model.layers.31.self_attn.o_proj.lora_B.default.weight" in keys
 
 
 def test_published_abstractor(tmp_path):
     model = published_model(tmp_path, abstractor=ABSTRACTOR | {"dropout": 0.1, "add_pos_emd": False})
-    keys = delta_keys(model)
+    keys = list(delta_tensors(model))
     assert model.abstractor.query_embeds.shape == (64, 1, 1024)
     assert "abstractor.abstractor.layers.3.multihead_attn.in_proj_weight" in keys
     assert len([key for key in keys if key.startswith("abstractor.")]) == 1 + 4 * 18
@@ -78,7 +78,7 @@ def test_rank_and_targets_are_the_configs(tmp_path):
     config = load_config(tiny_config(tmp_path, model={"lora": lora}))
     model = build_model(config, torch.device("cpu"), torch.float32, delta=False)
     layer, width = model.llm.get_base_model().model.layers[0], model.llm.config.intermediate_size
-    adapted = {name.split(".lora_")[0].split(".")[-1] for name in delta_keys(model) if ".lora_" in name}
+    adapted = {name.split(".lora_")[0].split(".")[-1] for name in list(delta_tensors(model)) if ".lora_" in name}
     assert adapted == {"v_proj", "down_proj"}
     assert layer.mlp.down_proj.lora_A["default"].weight.shape == (3, width)
     assert layer.self_attn.v_proj.scaling["default"] == 2

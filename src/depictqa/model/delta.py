@@ -13,9 +13,9 @@ from depictqa.errors import InputError
 from depictqa.model.weights import load_torch_file, save_torch_file
 
 
-def delta_keys(model: nn.Module) -> list[str]:
-    """Names of the tensors that a delta of this model holds."""
-    return [name for name in model.state_dict() if belongs_to_delta(name)]
+def delta_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
+    """What a delta of this model holds, by name; the tensors are the model's own."""
+    return {name: tensor for name, tensor in model.state_dict().items() if belongs_to_delta(name)}
 
 
 def belongs_to_delta(name: str) -> bool:
@@ -30,7 +30,7 @@ def load_delta(model: nn.Module, path: str | Path) -> None:
         InputError: the file is unreadable, or has missing, foreign or misshapen keys (each kind is listed).
     """
     given = load_torch_file(path)
-    expected = {key: tensor for key, tensor in model.state_dict().items() if belongs_to_delta(key)}
+    expected = delta_tensors(model)
     problems = []
     if missing := sorted(expected.keys() - given.keys()):
         problems.append(f"{len(missing)} keys missing: {_some(missing)}")
@@ -45,7 +45,7 @@ def load_delta(model: nn.Module, path: str | Path) -> None:
         problems.append(f"{len(misshapen)} keys of another shape: {_some(misshapen)}")
     if problems:
         raise InputError(f"{path}: this delta does not fit the config: {'; '.join(problems)}{_hint(missing, foreign)}")
-    for key, tensor in expected.items():  # state_dict() shares memory with the parameters
+    for key, tensor in expected.items():
         tensor.copy_(given[key])
 
 
@@ -63,9 +63,5 @@ def _hint(missing: list[str], foreign: list[str]) -> str:
 
 def save_delta(model: nn.Module, path: str | Path, dtype: torch.dtype | None = None) -> None:
     """Write the delta, whole or not at all. `dtype` None keeps the model's. Raises InputError: it cannot be written."""
-    delta = {
-        key: tensor.detach().to("cpu", dtype or tensor.dtype)
-        for key, tensor in model.state_dict().items()
-        if belongs_to_delta(key)
-    }
-    save_torch_file(path, delta)
+    delta = delta_tensors(model)
+    save_torch_file(path, {key: tensor.detach().to("cpu", dtype or tensor.dtype) for key, tensor in delta.items()})
