@@ -7,7 +7,14 @@ import sys
 import pytest
 
 from depictqa import environment
-from depictqa.environment import check_key_log, check_outside, check_temporary_folder, importing_torch, prepare_page
+from depictqa.environment import (
+    check_key_log,
+    check_outside,
+    check_temporary_folder,
+    importing_torch,
+    prepare_page,
+    resting_collector,
+)
 from depictqa.errors import InputError
 
 NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
@@ -156,6 +163,18 @@ def test_the_collector_rests_during_imports_also_failing_ones(monkeypatch):
         assert not gc.isenabled()
         raise ImportError
     assert gc.isenabled() and gc.get_freeze_count() > 0
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+def test_the_collector_is_afterwards_as_it_was(is_on):
+    (gc.enable if is_on else gc.disable)()
+    try:
+        with pytest.raises(ValueError), resting_collector():
+            assert not gc.isenabled()
+            raise ValueError
+        assert gc.isenabled() == is_on
+    finally:
+        gc.enable()
 
 
 def test_a_process_that_has_torch_is_left_as_it_is(monkeypatch):

@@ -27,6 +27,18 @@ GRADIO_KEPT = {"GRADIO_TEMP_DIR", "GRADIO_ROOT_PATH"}  # the rest is decided by 
 
 
 @contextmanager
+def resting_collector() -> Iterator[None]:
+    """Leave out Python's search for cycles while many objects are made that hold none, such as the values of a json file."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@contextmanager
 def importing_torch() -> Iterator[None]:
     """Around the first import of torch and transformers in a program that computes.
 
@@ -44,13 +56,10 @@ def importing_torch() -> Iterator[None]:
         return
     if not any(name in os.environ for name in WAITING):
         os.environ["GOMP_SPINCOUNT"] = SPINS
-    was_enabled = gc.isenabled()
-    gc.disable()
     try:
-        yield
+        with resting_collector():
+            yield
     finally:
-        if was_enabled:
-            gc.enable()
         gc.freeze()
 
 

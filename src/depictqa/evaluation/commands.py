@@ -6,13 +6,13 @@ What only some calls need (scipy, matplotlib: over a second) is imported where i
 """
 
 import argparse
-import gc
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
 
 from depictqa.answers import index_by_id, read_items, read_json, write_json, write_text
+from depictqa.environment import resting_collector
 from depictqa.errors import InputError, exit_cleanly
 from depictqa.evaluation import accuracy
 from depictqa.evaluation.joining import Problems, some
@@ -22,6 +22,7 @@ PICTURES = (".png", ".svg", ".pdf")
 
 
 @exit_cleanly
+@resting_collector()  # looking for cycles would take longer than the figures
 def accuracy_command(task: str) -> None:
     """Accuracy of one answers file, over all or by confidence."""
     parser = argparse.ArgumentParser(description=f"Accuracy of {task.replace('_', '-')} answers.")
@@ -34,7 +35,6 @@ def accuracy_command(task: str) -> None:
     add_common(parser, "count an answer without prediction as wrong")
     _add_strict(parser)
     args = parser.parse_args()
-    gc.disable()  # json's values hold no cycles: looking for some takes longer than the figures
 
     result = _evaluate(task, args.pred_path, args)
     other = _evaluate(task, args.compare, args) if args.compare else None
@@ -72,6 +72,7 @@ def accuracy_command(task: str) -> None:
 
 
 @exit_cleanly
+@resting_collector()  # looking for cycles would take longer than the figures
 def voting_command() -> None:
     """SRCC and PLCC of scores voted by pairwise answers, for each of several data sets."""
     parser = argparse.ArgumentParser(description="SRCC and PLCC of scores voted by pairwise answers.")
@@ -95,7 +96,6 @@ def voting_command() -> None:
         raise InputError("--test_paths, --pred_paths and --gt_paths: expected the same number of files")
     if args.plot and len(args.pred_paths) > 1:
         raise InputError("--plot: expected one data set, since a picture shows one")
-    gc.disable()  # as above
 
     from depictqa.evaluation.correlation import srcc_plcc
 
