@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -283,17 +284,8 @@ def _reference(name: str, table: dict, scores: dict[tuple[str, str], float]) -> 
     return Reference(name, np.array([scores[name, path] for path in paths]), np.array(opinions, dtype=float))
 
 
-def srcc_plcc(
-    predictions: list[dict],
-    comparisons: list[dict],
-    opinions: dict,
-    *,
-    confidence: bool = False,
-    skip_invalid: bool = False,
-    scores: str = "mean",
-) -> Correlation:
-    """Vote, then correlate within each reference and pooled. Arguments and errors as in `vote` and `Agreement`."""
-    options = {"confidence": confidence, "skip_invalid": skip_invalid, "scores": scores}
+def srcc_plcc(predictions: list[dict], comparisons: list[dict], opinions: dict, **options: Any) -> Correlation:
+    """Vote, then correlate within each reference and pooled. Options and errors are those of `vote` and `Agreement`."""
     references, problems = vote(predictions, comparisons, opinions, **options)
     figures = []
     for one in references:
